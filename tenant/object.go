@@ -1,0 +1,227 @@
+package tenant
+
+import (
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"skyrealm/cred"
+)
+
+// ID is an object id: a random UUID (RFC 9562 §5.4).
+type ID [16]byte
+
+// NewID draws an ID.
+func NewID(rand io.Reader) (ID, error) {
+	var id ID
+	if _, err := io.ReadFull(rand, id[:]); err != nil {
+		return ID{}, err
+	}
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id, nil
+}
+
+// ErrIDSyntax is returned for text that is no object id.
+var ErrIDSyntax = errors.New("tenant: malformed object id")
+
+// ParseID reads the 36-character form, in either case.
+func ParseID(text string) (ID, error) {
+	var id ID
+	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return id, ErrIDSyntax
+	}
+	if _, err := hex.Decode(id[:], []byte(strings.ReplaceAll(text, "-", ""))); err != nil {
+		return ID{}, ErrIDSyntax
+	}
+	return id, nil
+}
+
+// String returns the 36-character form in lower case.
+func (id ID) String() string {
+	var b [36]byte
+	hex.Encode(b[:8], id[:4])
+	hex.Encode(b[9:13], id[4:6])
+	hex.Encode(b[14:18], id[6:8])
+	hex.Encode(b[19:23], id[8:10])
+	hex.Encode(b[24:], id[10:])
+	b[8], b[13], b[18], b[23] = '-', '-', '-', '-'
+	return string(b[:])
+}
+
+// IsZero reports whether id is no id.
+func (id ID) IsZero() bool { return id == ID{} }
+
+// USN numbers the tenant's changes: one that is visible never has a smaller one
+// become visible after it.
+type USN int64
+
+// Kind is what an object is.
+type Kind uint8
+
+// The kinds of objects.
+const (
+	User  Kind = 1
+	Group Kind = 2
+)
+
+func (k Kind) String() string {
+	switch k {
+	case User:
+		return "user"
+	case Group:
+		return "group"
+	}
+	return "unknown"
+}
+
+// RoleGlobalAdministrator is the role template id that Entra uses everywhere;
+// it also stands in a token's wids claim.
+const RoleGlobalAdministrator = "62e90394-69f5-4237-9190-012177145e10"
+
+// Object is a user or a group of the tenant.
+type Object struct {
+	ID      ID
+	Kind    Kind
+	Anchor  string // sourceAnchor, the agent's immutable key; "" where the cloud masters the object
+	UPN     string // users: the sign-in name, unique in the tenant without regard to case
+	Enabled bool
+	Profile Profile
+	Roles   []string // directory role template ids
+
+	Created time.Time
+	Changed time.Time
+	Deleted time.Time // zero: not deleted
+
+	// Generation counts the times this object came back from deletion. A new
+	// one is a new account in the managed domain, with a new SID.
+	Generation int32
+	// Revision is that of the stored row, and 0 for an object not stored yet.
+	// A write names the one it has read and is refused when it is stale.
+	Revision int64
+}
+
+// Synced reports whether an on-premises directory masters the object.
+func (o *Object) Synced() bool { return o.Anchor != "" }
+
+// Profile is what else an object carries. The JSON names are Graph's, and so
+// they stand in the database.
+type Profile struct {
+	DisplayName       string   `json:"displayName,omitempty"`
+	GivenName         string   `json:"givenName,omitempty"`
+	Surname           string   `json:"surname,omitempty"`
+	Description       string   `json:"description,omitempty"`
+	JobTitle          string   `json:"jobTitle,omitempty"`
+	Department        string   `json:"department,omitempty"`
+	CompanyName       string   `json:"companyName,omitempty"`
+	EmployeeID        string   `json:"employeeId,omitempty"`
+	EmployeeType      string   `json:"employeeType,omitempty"`
+	Mail              string   `json:"mail,omitempty"`
+	MailNickname      string   `json:"mailNickname,omitempty"`
+	ProxyAddresses    []string `json:"proxyAddresses,omitempty"`
+	BusinessPhones    []string `json:"businessPhones,omitempty"`
+	MobilePhone       string   `json:"mobilePhone,omitempty"`
+	FaxNumber         string   `json:"faxNumber,omitempty"`
+	StreetAddress     string   `json:"streetAddress,omitempty"`
+	City              string   `json:"city,omitempty"`
+	State             string   `json:"state,omitempty"`
+	PostalCode        string   `json:"postalCode,omitempty"`
+	Country           string   `json:"country,omitempty"`
+	OfficeLocation    string   `json:"officeLocation,omitempty"`
+	PreferredLanguage string   `json:"preferredLanguage,omitempty"`
+	UsageLocation     string   `json:"usageLocation,omitempty"`
+	UserType          string   `json:"userType,omitempty"`
+	Manager           string   `json:"manager,omitempty"` // object id, or the anchor as synced
+	PasswordPolicies  string   `json:"passwordPolicies,omitempty"`
+	SecurityEnabled   bool     `json:"securityEnabled,omitempty"`
+	MailEnabled       bool     `json:"mailEnabled,omitempty"`
+
+	OnPremisesSAMAccountName     string   `json:"onPremisesSamAccountName,omitempty"`
+	OnPremisesSecurityIdentifier string   `json:"onPremisesSecurityIdentifier,omitempty"` // string form
+	OnPremisesDistinguishedName  string   `json:"onPremisesDistinguishedName,omitempty"`
+	OnPremisesDomainName         string   `json:"onPremisesDomainName,omitempty"`
+	OnPremisesNetBIOSName        string   `json:"onPremisesNetBiosName,omitempty"`
+	OnPremisesUserPrincipalName  string   `json:"onPremisesUserPrincipalName,omitempty"`
+	UserCertificates             [][]byte `json:"userCertificate,omitempty"`
+}
+
+// Source says by which way a credential came.
+type Source uint8
+
+// The sources of credentials.
+const (
+	FromSync   Source = 1 // an agent's password hash batch
+	FromChange Source = 2 // the user changed it in the cloud
+	FromReset  Source = 3 // an administrator set it
+)
+
+// Credential is one user's set of verifiers. It is stored whole or not at all.
+type Credential struct {
+	Object ID
+	// Version orders the sets of one user and is bound into every encrypted
+	// part: the change date in microseconds since 1970, never in the future of
+	// its receipt.
+	Version    int64
+	Source     Source
+	Digest     cred.Digest
+	Legacy     cred.Sealed // "" where none was made or sent
+	MustChange bool        // the next sign-in has to set a new password
+}
+
+// Changed returns the change date.
+func (c *Credential) Changed() time.Time { return time.UnixMicro(c.Version).UTC() }
+
+// Settings are the tenant's own.
+type Settings struct {
+	TenantID        ID       `json:"tenantId"`
+	DisplayName     string   `json:"displayName"`
+	InitialDomain   string   `json:"initialDomain"`
+	VerifiedDomains []string `json:"verifiedDomains"`
+
+	DirSync  bool     `json:"dirSync"`
+	Features Features `json:"features"`
+
+	// Domain Services. Realm is the managed domain's, upper case; legacy hashes
+	// are sealed for DomainKey, a public JWK.
+	DomainServices bool   `json:"domainServices"`
+	Realm          string `json:"realm"`
+	DomainKey      []byte `json:"domainKey"`
+
+	LastObjectSync   time.Time `json:"lastObjectSync,omitzero"`
+	LastPasswordSync time.Time `json:"lastPasswordSync,omitzero"`
+}
+
+// Features is the bit mask of the sync service, DirSyncFeatures. Bits without a
+// name here are kept as they come.
+type Features int64
+
+// The features that this program acts on.
+const (
+	PasswordHashSync            Features = 1 << 0
+	DuplicateUPNResiliency      Features = 1 << 3
+	SoftMatchOnUPN              Features = 1 << 4
+	DuplicateProxyResiliency    Features = 1 << 5
+	EnforceCloudPasswordPolicy  Features = 1 << 9
+	SynchronizeUPNForManaged    Features = 1 << 13
+	ForcePasswordChangeOnLogon  Features = 1 << 14
+	BlockSoftMatch              Features = 1 << 19
+	BlockCloudObjectTakeoverHMF Features = 1 << 20
+)
+
+// Has reports whether all of want are on.
+func (f Features) Has(want Features) bool { return f&want == want }
+
+// App is a client that signs in as itself: a sync agent.
+type App struct {
+	ClientID    ID
+	DisplayName string
+	// SecretHash is the SHA-256 of the secret. The secret is 256 random bits,
+	// so a slow hash would protect nothing and cost a sign-in its time.
+	SecretHash [32]byte
+	Roles      []string // app roles: RoleSync
+}
+
+// RoleSync lets an app send batches to the sync API.
+const RoleSync = "Sync.ReadWrite.All"

@@ -1,0 +1,46 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Service is the tenant: its rules over its Store. All fields are required.
+type Service struct {
+	Store Store
+	Now   func() time.Time
+	Rand  io.Reader
+}
+
+// Errors of batches as a whole; a single bad item is an ItemResult instead.
+var (
+	ErrDirSyncOff      = errors.New("tenant: directory synchronization is not activated for this company")
+	ErrPasswordSyncOff = errors.New("tenant: password synchronization has not been activated for this company")
+	ErrBatchTooLarge   = fmt.Errorf("tenant: a batch holds at most %d items", MaxBatchItems)
+)
+
+// Configuration returns what an agent needs to know of the tenant.
+func (s *Service) Configuration(ctx context.Context) (Configuration, error) {
+	set, err := s.Store.Settings(ctx)
+	if err != nil {
+		return Configuration{}, err
+	}
+	return Configuration{
+		TenantID:        set.TenantID,
+		DisplayName:     set.DisplayName,
+		InitialDomain:   set.InitialDomain,
+		VerifiedDomains: set.VerifiedDomains,
+		DirSync:         set.DirSync,
+		PasswordSync:    set.DirSync && set.Features.Has(PasswordHashSync),
+		Features:        set.Features,
+		ObjectInterval:  30 * time.Minute,
+		HashInterval:    2 * time.Minute,
+		Legacy:          set.DomainServices,
+		DomainKey:       set.DomainKey,
+		Realm:           set.Realm,
+		MaxItems:        MaxBatchItems,
+	}, nil
+}

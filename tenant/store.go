@@ -1,0 +1,96 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+)
+
+// Errors that a Store returns.
+var (
+	// ErrNotFound: no such object, live, is stored.
+	ErrNotFound = errors.New("tenant: not found")
+	// ErrConflict: what was read before this write has changed since, or a name
+	// is taken. Reading again and deciding again is the way out.
+	ErrConflict = errors.New("tenant: conflicting write")
+	// ErrNoTenant: the database holds no tenant yet.
+	ErrNoTenant = errors.New("tenant: not created yet")
+	// ErrUnavailable: the store can't be asked now; nothing was written that
+	// was not acknowledged.
+	ErrUnavailable = errors.New("tenant: store unavailable")
+)
+
+// Member names a member of a group: by object id, or by source anchor where an
+// agent named it and the object may not have come yet.
+type Member struct {
+	ID     ID
+	Anchor string
+}
+
+// ObjectWrite is one object to be stored.
+type ObjectWrite struct {
+	Object Object
+	// Members, where not nil, is a group's whole new list.
+	Members *[]Member
+	// Credential, where not nil, is stored in the same transaction (a user that
+	// is created with a password).
+	Credential *Credential
+}
+
+// Outcome is what became of a credential that was put.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Stored     Outcome = 1 // the set replaced an older one, or is the first
+	Unchanged  Outcome = 2 // the same set was there already: same version, same digest
+	Superseded Outcome = 3 // a newer set was there; nothing changed
+)
+
+// Change is one step of the tenant's change feed: an object as it is now.
+type Change struct {
+	USN    USN
+	Object Object
+	// Credential is nil where the user has none. Its Digest is zero: the domain
+	// has no use for it.
+	Credential *Credential
+	// Members are a group's members that exist, by object id.
+	Members []ID
+}
+
+// Store keeps a tenant. All writes are atomic, are durable when they return, and
+// put what they touched on the change feed under the USN they return, which is
+// the highest of theirs. A write that changes nothing returns the current head.
+type Store interface {
+	// Settings returns the tenant's, or ErrNoTenant.
+	Settings(ctx context.Context) (Settings, error)
+	// UpdateSettings applies change to the current settings under a row lock.
+	UpdateSettings(ctx context.Context, change func(*Settings) error) error
+
+	// ObjectsByAnchor returns those of the anchored objects that exist, deleted
+	// ones included, in no order.
+	ObjectsByAnchor(ctx context.Context, anchors []string) ([]Object, error)
+	// ObjectsByUPN returns the live users that hold one of the names, compared
+	// without regard to case.
+	ObjectsByUPN(ctx context.Context, upns []string) ([]Object, error)
+	// Object returns a live object, or ErrNotFound.
+	Object(ctx context.Context, id ID) (Object, error)
+	// UserByUPN returns a live user and the credential, nil where there is none.
+	UserByUPN(ctx context.Context, upn string) (Object, *Credential, error)
+	// Credential returns a user's, or nil.
+	Credential(ctx context.Context, id ID) (*Credential, error)
+	// PutObjects stores all of them or none. An Object with Revision 0 is
+	// inserted; any other replaces the row of that revision. ErrConflict where
+	// a revision is stale or an anchor or UPN is taken by a live object.
+	PutObjects(ctx context.Context, writes []ObjectWrite) (USN, error)
+
+	// PutCredentials stores each set that is newer than, or as old as and
+	// different from, what the user has; one outcome for each, in order. At most
+	// one set per user may be in sets.
+	PutCredentials(ctx context.Context, sets []Credential) ([]Outcome, USN, error)
+	// ReplaceCredential stores set on the condition that the user's current
+	// version is still was (0: none), else ErrConflict.
+	ReplaceCredential(ctx context.Context, set Credential, was int64) (USN, error)
+
+	// App returns a registered app, or ErrNotFound.
+	App(ctx context.Context, clientID ID) (App, error)
+}
