@@ -1,0 +1,155 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"skyrealm/cred"
+)
+
+// earliest is before any password that is still in use: AD came in 2000.
+var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// SyncHashes takes a batch of password changes from an agent. Per user the
+// newest change wins whatever the order of arrival; of two with one date, the
+// later arrival.
+func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult, error) {
+	if len(items) > MaxBatchItems {
+		return BatchResult{}, ErrBatchTooLarge
+	}
+
+	// 1. Does this tenant take password hashes, and legacy ones?
+	settings, err := s.Store.Settings(ctx)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	if !settings.DirSync {
+		return BatchResult{}, ErrDirSyncOff
+	}
+	if !settings.Features.Has(PasswordHashSync) {
+		return BatchResult{}, ErrPasswordSyncOff
+	}
+	sealing := ""
+	if settings.DomainServices {
+		key, err := cred.ParsePublicJWK(settings.DomainKey)
+		if err != nil {
+			return BatchResult{}, err
+		}
+		sealing = key.KeyID()
+	}
+
+	// 2. Whose are they?
+	anchors := make([]string, 0, len(items))
+	for i := range items {
+		if checkAnchor(items[i].Anchor) == nil {
+			anchors = append(anchors, items[i].Anchor)
+		}
+	}
+	found, err := s.Store.ObjectsByAnchor(ctx, anchors)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	users := make(map[string]*Object, len(found))
+	for i := range found {
+		users[found[i].Anchor] = &found[i]
+	}
+
+	// 3. Check each for itself, and keep each user's newest.
+	now := s.Now().UTC()
+	results := make([]ItemResult, len(items))
+	sets := make([]Credential, 0, len(items))
+	from := make([]int, 0, len(items))   // the item that sets[i] came from
+	last := make(map[ID]int, len(items)) // index into sets
+	for i := range items {
+		results[i].Anchor = items[i].Anchor
+		user := users[items[i].Anchor]
+		set, refusal := hashItem(&items[i], user, &settings, sealing, now)
+		if refusal != nil {
+			results[i].Reason, results[i].Detail = refusal.reason, refusal.detail
+			continue
+		}
+		results[i].ID = user.ID
+		at, again := last[user.ID]
+		switch {
+		case !again:
+			last[user.ID] = len(sets)
+			sets, from = append(sets, set), append(from, i)
+		case set.Version >= sets[at].Version:
+			results[from[at]].Reason = ReasonSuperseded
+			sets[at], from[at] = set, i
+		default:
+			results[i].Reason = ReasonSuperseded
+		}
+	}
+
+	// 4. Store.
+	outcomes, usn, err := s.Store.PutCredentials(ctx, sets)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	for i, outcome := range outcomes {
+		results[from[i]].Reason = outcome.reason()
+	}
+	return BatchResult{USN: usn, Items: results}, nil
+}
+
+func (o Outcome) reason() Reason {
+	switch o {
+	case Stored:
+		return ReasonStored
+	case Unchanged:
+		return ReasonUnchanged
+	}
+	return ReasonSuperseded
+}
+
+func hashItem(item *HashItem, user *Object, settings *Settings, sealing string, now time.Time) (Credential, *attributeError) {
+	refuse := func(reason Reason, detail string) (Credential, *attributeError) {
+		return Credential{}, &attributeError{reason, detail}
+	}
+	switch {
+	case user == nil || !user.Deleted.IsZero():
+		return refuse(ReasonUnknownAnchor, "no user with this sourceAnchor has been synced")
+	case user.Kind != User:
+		return refuse(ReasonNotAUser, "passwords are taken for object type user only")
+	}
+	digest, err := cred.ParseDigest(item.Digest)
+	if errors.Is(err, cred.ErrDigestIterations) {
+		return refuse(ReasonDigestIterations, "the digest's iteration count is out of bounds")
+	}
+	if err != nil {
+		return refuse(ReasonDigestMalformed, "credentialData is no v1;PPH1_MD4 digest")
+	}
+	if item.Changed.IsZero() || item.Changed.Before(earliest) {
+		return refuse(ReasonDateMalformed, "changeDate is missing or before the year 2000")
+	}
+	if item.MustChange && !settings.Features.Has(ForcePasswordChangeOnLogon) {
+		// The agent's own filter does the same (FilteredByTarget, §D).
+		return refuse(ReasonTemporaryPassword, "a temporary password is taken only with the feature ForcePasswordChangeOnLogon")
+	}
+	if item.Legacy != "" {
+		if sealing == "" {
+			return refuse(ReasonDomainServicesOff, "legacy hashes are taken only after Domain Services is enabled")
+		}
+		switch err := cred.CheckSealed(item.Legacy, sealing); {
+		case errors.Is(err, cred.ErrSealedKey):
+			return refuse(ReasonSealedUnknownKey, "legacy is sealed for another key than the configuration's")
+		case err != nil:
+			return refuse(ReasonSealedMalformed, "legacy is no sealed set of hashes")
+		}
+	}
+	changed := item.Changed
+	if changed.After(now) {
+		// A clock that runs ahead must not freeze the password until then.
+		changed = now
+	}
+	return Credential{
+		Object:     user.ID,
+		Version:    changed.UnixMicro(),
+		Source:     FromSync,
+		Digest:     digest,
+		Legacy:     item.Legacy,
+		MustChange: item.MustChange,
+	}, nil
+}
