@@ -140,11 +140,13 @@ type base struct {
 }
 
 func (k *Key) base(e *engine, b *base) {
+	e.own = *k
+	key := e.own.b[:k.id.KeySize()]
 	switch k.id {
 	case AES128SHA1, AES256SHA1:
-		b.block = newAES(k.b[:k.id.KeySize()])
+		b.block = newAES(key)
 	case AES128SHA2, AES256SHA2:
-		e.setKey(&b.mac, k.b[:k.id.KeySize()])
+		e.setKey(&b.mac, key)
 	}
 }
 

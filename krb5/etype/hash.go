@@ -65,6 +65,7 @@ type engine struct {
 	tmp  [64]byte
 
 	// Room for the cryptosystem's own steps.
+	own   Key // what it works for; a copy, as it escapes
 	key   [32]byte
 	label [5]byte
 	fold  aesBlock
@@ -90,6 +91,7 @@ func (e *engine) put() {
 	clear(e.sum[:])
 	clear(e.tmp[:])
 	clear(e.key[:])
+	e.own = Key{}
 	clear(e.out[:])
 	clear(e.last[:e.alg.size])
 	e.once = Cipher{}

@@ -32,7 +32,8 @@ func rc4KeyUsage(usage uint32) uint32 {
 
 // rc4Usage makes m the HMAC under K1 = HMAC(K, T).
 func (e *engine) rc4Usage(m *mac, k *Key, usage uint32) {
-	e.setKey(m, k.b[:16])
+	e.own = *k
+	e.setKey(m, e.own.b[:16])
 	binary.LittleEndian.PutUint32(e.label[:], rc4KeyUsage(usage))
 	copy(e.key[:], e.hmac(m, e.label[:4]))
 	e.setKey(m, e.key[:16])
@@ -78,7 +79,8 @@ func (c *Cipher) openRC4(e *engine, dst, ciphertext []byte) ([]byte, error) {
 // rc4Checksum is HMAC(HMAC(K, "signaturekey"), MD5(T | msg)), RFC 4757 §4.
 func (e *engine) rc4Checksum(k *Key, msg []byte, usage uint32) []byte {
 	m := &e.once.mac
-	e.setKey(m, k.b[:16])
+	e.own = *k
+	e.setKey(m, e.own.b[:16])
 	copy(e.key[:], e.hmac(m, signatureKey))
 	e.setKey(m, e.key[:16])
 	binary.LittleEndian.PutUint32(e.label[:], rc4KeyUsage(usage))

@@ -233,3 +233,63 @@ func TestCF2Vectors(t *testing.T) {
 		}
 	}
 }
+
+// The type 23 cases of MIT krb5's decryption and checksum tests; RFC 4757 has
+// none.
+func TestRC4Vectors(t *testing.T) {
+	for _, v := range []struct {
+		plain       string
+		usage       uint32
+		key, cipher string
+	}{
+		{"", 0, "F81FEC39255F5784E850C4377C88BD85", "02C1EB15586144122EC717763DD348BF00434DDC6585954C"},
+		{"1", 1, "67D1300D281223867F9647FF48721273", "6156E0CC04E0A0874F9FDA008F498A7ADBBC80B70B14DDDBC0"},
+		{"9 bytesss", 2, "3E40AB6093695281B3AC1A9304224D98", "0F9AD121D99D4A09448E4F1F718C4F5CBE6096262C66F29DF232A87C9F98755D55"},
+		{"13 bytes byte", 3, "4BA2FBF0379FAED87A254D3B353D5A7E", "612C57568B17A70352BAE8CF26FB9459A6F3353CD35FD439DB3107CBEC765D326DFC04C1DD"},
+		{"30 bytes bytes bytes bytes byt", 4, "68F263DB3FCE15D031C9EAB02D67107A", "95F9047C3AD75891C2E9B04B16566DC8B6EB9CE4231AFB2542EF87A7B5A0F260A99F0460508DE0CECC632D07C354124E46C5D2234EB8"},
+	} {
+		got, err := mustKey(t, RC4, v.key).Decrypt(nil, unhex(t, v.cipher), v.usage)
+		if err != nil || string(got) != v.plain {
+			t.Errorf("usage %d: %q %v, expect %q", v.usage, got, err, v.plain)
+		}
+	}
+	got, err := mustKey(t, RC4, "68F263DB3FCE15D031C9EAB02D67107A").
+		Encrypt(nil, []byte("30 bytes bytes bytes bytes byt"), 4, bytes.NewReader(unhex(t, "37245E73A45FBF72")))
+	if err != nil || hex.EncodeToString(got) != "95f9047c3ad75891c2e9b04b16566dc8b6eb9ce4231afb2542ef87a7b5a0f260a99f0460508de0cecc632d07c354124e46c5d2234eb8" {
+		t.Errorf("encrypt: %x %v", got, err)
+	}
+	sum := mustKey(t, RC4, "F7D3A155AF5E238A0B7A871A96BA2AB2").Checksum(nil, []byte("seventeen eighteen nineteen twenty"), 6)
+	if hex.EncodeToString(sum) != "eb38cc97e2230f59da4117dc5859d7ec" {
+		t.Errorf("checksum %x", sum)
+	}
+}
+
+// MIT krb5's checksum and pseudo-random function tests for types 17 and 18.
+func TestSHA1Vectors(t *testing.T) {
+	for _, v := range []struct {
+		id        ID
+		key, text string
+		usage     uint32
+		expect    string
+	}{
+		{17, "9062430C8CDA3388922E6D6A509F5B7A", "eight nine ten eleven twelve thirteen", 3, "01A4B088D45628F6946614E3"},
+		{18, "B1AE4CD8462AFF1677053CC9279AAC30B796FB81CE21474DD3DDBCFEA4EC76D7", "fourteen", 4, "E08739E3279E2903EC8E3836"},
+	} {
+		if got := mustKey(t, v.id, v.key).Checksum(nil, []byte(v.text), v.usage); !bytes.Equal(got, unhex(t, v.expect)) {
+			t.Errorf("%v: checksum %x, expect %s", v.id, got, v.expect)
+		}
+	}
+	for _, v := range []struct {
+		id           ID
+		password, in string
+		expect       string
+	}{
+		{17, "key1", "\x01a", "77B39A37A868920F2A51F9DD150C5717"},
+		{18, "key2", "\x02b", "0D674DD0F9A6806525A4D92E828BD15A"},
+	} {
+		k, err := StringToKey(v.id, v.password, v.password, 0)
+		if err != nil || !bytes.Equal(k.PRF([]byte(v.in)), unhex(t, v.expect)) {
+			t.Errorf("%v: PRF %x %v, expect %s", v.id, k.PRF([]byte(v.in)), err, v.expect)
+		}
+	}
+}
