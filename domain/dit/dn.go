@@ -264,20 +264,32 @@ func (p *dnParserOf[S]) appendAVA(dst []byte) ([]byte, bool) {
 		return nil, false
 	}
 	from := len(dst)
-	dst = appendFold(dst, value)
-	if bytes.IndexAny(dst[from:], ",+\\") < 0 {
-		return dst, true
-	}
-	dst = dst[:from]
-	for _, c := range appendFold(nil, value) {
-		if c == ',' || c == '+' || c == '\\' {
-			dst = append(dst, '\\', hexDigits[c>>4], hexDigits[c&15])
-		} else {
-			dst = append(dst, c)
+	return escapeKey(appendFold(dst, value), from), true
+}
+
+// escapeKey writes the separators in b[from:] as hexadecimal pairs, in place.
+func escapeKey(b []byte, from int) []byte {
+	n := 0
+	for _, c := range b[from:] {
+		if separates(c) {
+			n++
 		}
 	}
-	return dst, true
+	end := len(b)
+	b = append(b, make([]byte, 2*n)...)
+	for i := end - 1; n > 0; i-- {
+		c := b[i]
+		if !separates(c) {
+			b[i+2*n] = c
+			continue
+		}
+		n--
+		b[i+2*n], b[i+2*n+1], b[i+2*n+2] = '\\', hexDigits[c>>4], hexDigits[c&15]
+	}
+	return b
 }
+
+func separates(c byte) bool { return c == ',' || c == '+' || c == '\\' }
 
 // value appends the unescaped value up to the next separator.
 func (p *dnParserOf[S]) value(dst []byte) (value []byte, ok bool) {

@@ -165,7 +165,9 @@ func assertion(op Op, name string, value []byte) *Filter {
 		return f
 	}
 	f.normal = string(normal)
+	ordered := true
 	switch s := f.Type.Syntax; s {
+	case DirectoryString, CaseExactString, OctetString:
 	case Integer, LargeInteger, GeneralizedTime:
 		f.number, _ = number(s, value)
 	case DNString:
@@ -175,6 +177,12 @@ func assertion(op Op, name string, value []byte) *Filter {
 		} else if key, ok := appendDNKey(buf[:0], value); ok {
 			f.normal = string(key) // a whole name; without it a class was meant
 		}
+		ordered = false
+	default:
+		ordered = false
+	}
+	if op == OpGreaterOrEqual || op == OpLessOrEqual {
+		f.usable = ordered
 	}
 	return f
 }
@@ -185,9 +193,6 @@ func (f *Filter) resolve() bool {
 	f.Type = Attr(f.Name)
 	if base, option, ok := strings.Cut(f.Name, ";"); ok && strings.EqualFold(option, "binary") {
 		f.Type = Attr(base) // RFC 4522; certificates are asked for in this way
-	}
-	if f.Type != nil && f.Type.Name == f.Name {
-		f.Name = f.Type.Name // one string less to keep
 	}
 	f.usable = f.Type != nil && !f.Type.Constructed
 	return f.usable
@@ -246,7 +251,7 @@ func (f *Filter) eval(e *Entry, links Links) truth {
 		}
 		return undefined
 	}
-	if f.Type.Computed && f.Type.Syntax == DNString && f.Op != OpPresent {
+	if f.Type.Computed && f.Type.Syntax == DNString && f.Op != OpPresent { // so it is equality
 		if linked, ok := links.(LinkTester); ok {
 			return truthOf(linked.HasLink(e, f.Type, f.target))
 		}
@@ -256,38 +261,38 @@ func (f *Filter) eval(e *Entry, links Links) truth {
 		return truthOf(len(values) > 0)
 	}
 	for _, v := range values {
-		if r := f.test(v); r != no {
-			return r
+		if f.test(v) {
+			return yes
 		}
 	}
 	return no
 }
 
 // test applies the node to one value.
-func (f *Filter) test(v []byte) truth {
+func (f *Filter) test(v []byte) bool {
 	switch f.Op {
 	case OpSubstrings:
-		return truthOf(f.contains(v))
+		return f.contains(v)
 	case OpGreaterOrEqual, OpLessOrEqual:
 		return f.compare(v)
 	}
 	switch f.Type.Syntax {
 	case DirectoryString:
-		return truthOf(foldEqual(v, f.normal))
+		return foldEqual(v, f.normal)
 	case Integer, LargeInteger, GeneralizedTime:
 		n, ok := number(f.Type.Syntax, v)
 		switch f.Rule {
 		case RuleBitAnd:
-			return truthOf(ok && n&f.number == f.number)
+			return ok && n&f.number == f.number
 		case RuleBitOr:
-			return truthOf(ok && n&f.number != 0)
+			return ok && n&f.number != 0
 		}
-		return truthOf(ok && n == f.number)
+		return ok && n == f.number
 	case CaseExactString, OctetString, GUIDString, SIDString:
-		return truthOf(string(v) == f.normal)
+		return string(v) == f.normal
 	case OIDString:
 		if foldEqual(v, f.normal) {
-			return yes
+			return true
 		}
 	}
 	var buf [maxDNEntry]byte
@@ -295,22 +300,21 @@ func (f *Filter) test(v []byte) truth {
 		// A whole name was asked for where the target was cut short.
 		if len(f.normal) > len(f.target.key) {
 			key, ok := appendDNKey(buf[:0], v)
-			return truthOf(ok && string(key) == f.normal)
+			return ok && string(key) == f.normal
 		}
 	}
 	normal, ok := appendNormal(buf[:0], f.Type, v)
-	return truthOf(ok && string(normal) == f.normal)
+	return ok && string(normal) == f.normal
 }
 
-// compare orders a value against the assertion. Syntaxes without an order leave
-// the node undefined.
-func (f *Filter) compare(v []byte) truth {
+// compare orders a value against the assertion.
+func (f *Filter) compare(v []byte) bool {
 	var c int
 	switch f.Type.Syntax {
 	case Integer, LargeInteger, GeneralizedTime:
 		n, ok := number(f.Type.Syntax, v)
 		if !ok {
-			return no
+			return false
 		}
 		switch {
 		case n < f.number:
@@ -320,16 +324,25 @@ func (f *Filter) compare(v []byte) truth {
 		}
 	case DirectoryString:
 		var buf [maxDNEntry]byte
-		c = strings.Compare(string(appendFold(buf[:0], v)), f.normal)
+		c = order(appendFold(buf[:0], v), f.normal)
 	case CaseExactString, OctetString:
-		c = strings.Compare(string(v), f.normal)
-	default:
-		return undefined
+		c = order(v, f.normal)
 	}
 	if f.Op == OpGreaterOrEqual {
-		return truthOf(c >= 0)
+		return c >= 0
 	}
-	return truthOf(c <= 0)
+	return c <= 0
+}
+
+// order is strings.Compare without making a string of v.
+func order(v []byte, s string) int {
+	switch {
+	case string(v) < s:
+		return -1
+	case string(v) > s:
+		return 1
+	}
+	return 0
 }
 
 // contains tests substrings. The value is folded once and searched from left to

@@ -156,9 +156,7 @@ func ValidDescription[S ~string | ~[]byte](s S) bool {
 	}
 	for i := 0; i < len(s); i++ {
 		// The underscore is no character of RFC 4512, but of names in use.
-		if c := s[i]; !isAttrByte(c) && c != ';' && c != '_' && c != '=' && c != '*' {
-			return false
-		} else if (c == '=' || c == '*') && i == 0 {
+		if c := s[i]; !isAttrByte(c) && c != ';' && c != '_' {
 			return false
 		}
 	}
