@@ -176,6 +176,39 @@ func standsIn(pid int, dir string) bool {
 	return err == nil && workingDir(pid) == real
 }
 
+// disownZombie frees the lock files of a postmaster that was killed together
+// with its parent and that nobody has reaped: in a container whose process 1 is
+// no init that lasts for ever, and a zombie counts as living to who asks with
+// signal 0. A postmaster takes a lock file in the name of its own parent for a
+// stale one, so that name is ours. Unlike removing it, this leaves it the
+// number of the shared memory, by which it finds backends that still live.
+func (s *Server) disownZombie() error {
+	for _, name := range []string{"postmaster.pid", ".s.PGSQL." + socketPort + ".lock"} {
+		file := filepath.Join(s.dir, name)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // none: the usual case
+		}
+		line, rest, _ := bytes.Cut(b, []byte("\n"))
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(line))); err != nil || !isZombie(pid) {
+			continue
+		}
+		tmp := file + ".new" // an interrupted write must not leave an empty lock file, which is an error of its own
+		if err := os.WriteFile(tmp, fmt.Appendf(nil, "%d\n%s", os.Getpid(), rest), 0o600); err != nil {
+			return err
+		}
+		if s.account != nil {
+			if err := os.Chown(tmp, int(s.account.uid), int(s.account.gid)); err != nil {
+				return err
+			}
+		}
+		if err := os.Rename(tmp, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // maxSocketPath is what sun_path holds, without its final zero (unix(7)).
 const maxSocketPath = 107
 

@@ -236,6 +236,9 @@ func (s *Server) supervise() {
 // postmaster runs one postmaster from its start to its end; answered tells
 // whether it ever took connections.
 func (s *Server) postmaster(lines *lineLog) (answered bool, err error) {
+	if err := s.disownZombie(); err != nil {
+		return false, err
+	}
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), settings...)
 	cmd.Stdout, cmd.Stderr = lines, lines
 	// Backends hold the pipe of standard error. Those that outlive a killed

@@ -298,6 +298,32 @@ func TestKilledBothRecovers(t *testing.T) {
 	}
 }
 
+// A postmaster that nobody reaps holds its lock files for ever: where process 1
+// is no init, or for as long as its parent stays away.
+func TestZombieHoldsNoLock(t *testing.T) {
+	dir := newDir(t)
+	s := start(t, dir)
+	stop(t, s)
+	zombie := exec.Command("true")
+	if s.account != nil { // a process of another user is no postmaster to the server
+		zombie.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: s.account.uid, Gid: s.account.gid}}
+	}
+	if err := zombie.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer zombie.Wait()
+	until(t, "the process is a zombie", func() bool { return isZombie(zombie.Process.Pid) })
+	for _, name := range []string{"postmaster.pid", ".s.PGSQL.5432.lock"} {
+		content := fmt.Sprintf("%d\n%s\n%d\n5432\n.\n\n\nready\n", zombie.Process.Pid, dir, time.Now().Unix())
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := query(t, start(t, dir).URL(), "select 'alive'"); got != "alive" {
+		t.Error(got)
+	}
+}
+
 func TestDirectoryInUse(t *testing.T) {
 	dir := newDir(t)
 	s := start(t, dir)
@@ -516,7 +542,7 @@ func TestAsNobody(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), exe, "-test.v", "-test.run=^("+strings.Join([]string{
 		"TestStopAndStartKeepData", "TestSettings", "TestKilledPostmasterComesBack", "TestKilledParentLeavesNoOrphan",
-		"TestKilledBothRecovers", "TestDirectoryInUse", "TestInterruptedInitdb", "TestLongPath"}, "|")+")$")
+		"TestKilledBothRecovers", "TestZombieHoldsNoLock", "TestDirectoryInUse", "TestInterruptedInitdb", "TestLongPath"}, "|")+")$")
 	cmd.Dir = home
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + home, "HOME=" + home}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: a.uid, Gid: a.gid}}
@@ -524,7 +550,7 @@ func TestAsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatalf("as nobody: %v\n%s", err, out)
 	}
-	if n := strings.Count(string(out), "\n--- PASS"); n != 8 {
+	if n := strings.Count(string(out), "\n--- PASS"); n != 9 {
 		t.Errorf("%d tests ran as nobody:\n%s", n, out)
 	}
 }

@@ -1,6 +1,7 @@
 package pgchild
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,16 @@ func workingDir(pid int) string {
 		return ""
 	}
 	return dir
+}
+
+// isZombie tells whether the process has ended and waits for its parent to ask.
+func isZombie(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	i := bytes.LastIndex(b, []byte(") ")) // the name may hold anything, the fields after it not
+	return i >= 0 && bytes.HasPrefix(b[i+2:], []byte("Z"))
 }
 
 // syncTree makes all that stands on dir's file system durable.
