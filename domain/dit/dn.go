@@ -39,7 +39,8 @@ func ParseDN(text string) (DN, error) {
 	}
 	var buf [maxDNEntry]byte
 	key, ok := appendDNKey(buf[:0], text)
-	if !ok {
+	// The text itself too: half a character before a pair would make a whole one.
+	if !ok || !utf8.ValidString(text) {
 		return DN{}, ErrDNSyntax
 	}
 	if string(key) == text {

@@ -67,7 +67,7 @@ func appendNormal(dst []byte, t *AttrType, value []byte) (normal []byte, ok bool
 		if t == objectCategory {
 			return appendCategory(dst, value)
 		}
-		if len(value) == 0 {
+		if len(value) == 0 || !utf8.Valid(value) {
 			return nil, false
 		}
 		return appendDNKey(dst, value)

@@ -1,0 +1,80 @@
+package domain
+
+import (
+	"fmt"
+	"strings"
+
+	"skyrealm/cred"
+	"skyrealm/domain/dit"
+)
+
+// Refusal says why an account may not sign in. Its values are the Win32 error
+// codes that AD puts into LDAP's diagnostic message (data 52e).
+type Refusal uint32
+
+// The refusals.
+const (
+	BadCredentials Refusal = 0x52e // unknown name or wrong password: one answer
+	AccountOff     Refusal = 0x533
+	MustChangePW   Refusal = 0x773
+)
+
+func (r Refusal) Error() string { return fmt.Sprintf("domain: sign-in refused (%x)", uint32(r)) }
+
+// nobody is compared with where there is no NT hash, so that an unknown name
+// costs what a wrong password does.
+var nobody = cred.NTHashOf("\x00 no account has this password \x00")
+
+// ByBindName finds an account by any name that a simple bind may carry: a DN, a
+// UPN, DOMAIN\name, or the bare sAMAccountName ([MS-ADTS] §5.1.1.1.1).
+func (r *Replica) ByBindName(name string) *Object {
+	var o *Object
+	if dn, err := dit.ParseDN(name); err == nil && strings.Contains(name, "=") {
+		o = r.ByDN(dn)
+	} else if netbios, sam, ok := strings.Cut(name, `\`); ok {
+		if fold(netbios) == fold(r.Info.NetBIOS) || fold(netbios) == fold(r.Info.DNSName) {
+			o = r.BySAM(sam)
+		}
+	} else if strings.Contains(name, "@") {
+		o = r.ByUPN(name)
+	} else {
+		o = r.BySAM(name)
+	}
+	if o == nil || !o.SignsIn() {
+		return nil
+	}
+	return o
+}
+
+// Authenticate verifies a plaintext password against the NT hash of the named
+// account. Any refusal is a [Refusal]; the reasons beyond [BadCredentials] are
+// given only to who knows the password.
+func (r *Replica) Authenticate(name, password string) (*Object, error) {
+	o := r.ByBindName(name)
+	nt := nobody
+	if o != nil && !o.Secrets.Current.NT.IsZero() {
+		nt = o.Secrets.Current.NT
+	}
+	// Too long a password is refused before it costs a hash (CVE-2020-1722); an
+	// empty one never signs in, whatever the hash (RFC 4513 §5.1.2).
+	if password == "" || cred.CheckPassword(password) != nil {
+		return nil, BadCredentials
+	}
+	right := cred.NTHashOf(password).Equal(nt)
+	if o == nil || !right {
+		return nil, BadCredentials
+	}
+	return o, o.MaySignIn()
+}
+
+// MaySignIn returns why an account whose password was right may still not sign
+// in, or nil.
+func (o *Object) MaySignIn() error {
+	switch {
+	case o.Disabled():
+		return AccountOff
+	case o.MustChange():
+		return MustChangePW
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package domain
+
+import (
+	"slices"
+	"strconv"
+
+	"skyrealm/domain/dit"
+)
+
+var (
+	aMember        = dit.Attr("member")
+	aMemberOf      = dit.Attr("memberOf")
+	aTokenGroups   = dit.Attr("tokenGroups")
+	aTokenGlobal   = dit.Attr("tokenGroupsGlobalAndUniversal")
+	aGroupToken    = dit.Attr("primaryGroupToken")
+	aKVNO          = dit.Attr("msDS-KeyVersionNumber")
+	aUACComputed   = dit.Attr("msDS-User-Account-Control-Computed")
+	aPrincipalName = dit.Attr("msDS-PrincipalName")
+	aCreateStamp   = dit.Attr("createTimeStamp")
+	aModifyStamp   = dit.Attr("modifyTimeStamp")
+	aStructural    = dit.Attr("structuralObjectClass")
+)
+
+// uacExpired is set in msDS-User-Account-Control-Computed while the password
+// has to be changed ([MS-ADTS] §3.1.1.4.5.17).
+const uacExpired = 0x800000
+
+// Links gives an entry's values that hang on other objects or are worked out
+// when they are read. Replica is the dit.Links of its entries.
+func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
+	if !t.Computed {
+		return nil
+	}
+	o := r.object(e)
+	if o == nil {
+		return nil
+	}
+	text := func(s string) [][]byte { return [][]byte{[]byte(s)} }
+	switch t {
+	case aMemberOf:
+		return names(r.direct(o))
+	case aMember:
+		return r.memberNames(o)
+	case aTokenGroups, aTokenGlobal:
+		m := r.Membership(o)
+		out := make([][]byte, 0, len(m.RIDs))
+		for _, rid := range m.RIDs {
+			out = append(out, []byte(r.Info.SID.Append(rid)))
+		}
+		return out
+	case aGroupToken:
+		if o.Kind == Group {
+			return text(strconv.Itoa(int(o.RID)))
+		}
+	case aKVNO:
+		if o.SignsIn() {
+			return text(strconv.Itoa(int(o.Secrets.KVNO)))
+		}
+	case aUACComputed:
+		if o.SignsIn() {
+			v := 0
+			if o.MustChange() {
+				v = uacExpired
+			}
+			return text(strconv.Itoa(v))
+		}
+	case aPrincipalName:
+		if o.SAM != "" {
+			return text(r.Info.NetBIOS + `\` + o.SAM)
+		}
+	case aCreateStamp:
+		return e.Get(aWhenCreated)
+	case aModifyStamp:
+		return e.Get(aWhenChanged)
+	case aStructural:
+		return e.Get(aObjectClass)
+	}
+	return nil
+}
+
+// HasLink answers (memberOf=…) and (member=…) without listing all of them.
+func (r *Replica) HasLink(e *dit.Entry, t *dit.AttrType, target dit.DN) bool {
+	o, other := r.object(e), r.ByDN(target)
+	if o == nil || other == nil {
+		return false
+	}
+	switch t {
+	case aMemberOf:
+		return r.names(o, other)
+	case aMember:
+		return r.names(other, o)
+	}
+	return false
+}
+
+// names reports whether the group names the object as a member.
+func (r *Replica) names(o, group *Object) bool {
+	groups, _ := r.groupsOf.get(o.Key)
+	return slices.Contains(groups, group.Key)
+}
+
+// InChain answers the rule 1.2.840.113556.1.4.1941 for memberOf and member.
+func (r *Replica) InChain(e *dit.Entry, t *dit.AttrType, target dit.DN) bool {
+	o, other := r.object(e), r.ByDN(target)
+	if o == nil || other == nil {
+		return false
+	}
+	switch t {
+	case aMemberOf:
+		return r.nested(o, other)
+	case aMember:
+		return r.nested(other, o)
+	}
+	return false
+}
+
+// nested reports whether o is in the group, directly or not. The primary group
+// does not count: it is no link ([MS-ADTS] §3.1.1.3.1.3.1 and memberOf itself).
+func (r *Replica) nested(o, group *Object) bool {
+	if !slices.Contains(r.Membership(o).Groups, group) {
+		return false
+	}
+	return group.RID != o.PrimaryGroup || r.names(o, group)
+}
+
+// object finds the object of an entry, whichever version of it the entry is.
+func (r *Replica) object(e *dit.Entry) *Object {
+	guid := e.First(aGUID)
+	if len(guid) != 16 {
+		return nil
+	}
+	return r.ByGUID(wireGUID(guid))
+}
+
+func names(objects []*Object) [][]byte {
+	out := make([][]byte, len(objects))
+	for i, o := range objects {
+		out[i] = []byte(o.Entry.DN.String())
+	}
+	return out
+}
+
+func (r *Replica) memberNames(group *Object) [][]byte {
+	out := make([][]byte, 0, len(group.Members))
+	for _, k := range group.Members {
+		if o, ok := r.byKey.get(k); ok {
+			out = append(out, []byte(o.Entry.DN.String()))
+		}
+	}
+	return out
+}

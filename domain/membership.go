@@ -1,0 +1,85 @@
+package domain
+
+import (
+	"slices"
+
+	"skyrealm/tenant"
+)
+
+// Membership is the closure of the groups that an object is in, directly or by
+// nesting, its primary group among them.
+type Membership struct {
+	Groups []*Object // in the order of RID
+	RIDs   []uint32  // of the security groups among them, ascending: what a PAC carries
+
+	epoch int64
+}
+
+// Membership works out, or remembers, the groups of an object. The result is
+// shared and must not be changed.
+func (r *Replica) Membership(o *Object) *Membership {
+	epoch := r.epoch.Load()
+	if m := o.closure.Load(); m != nil && m.epoch == epoch {
+		return m
+	}
+	m := r.close(o)
+	m.epoch = epoch
+	o.closure.Store(m)
+	return m
+}
+
+func (r *Replica) close(o *Object) *Membership {
+	m := &Membership{}
+	seen := map[*Object]bool{o: true}
+	var queue []*Object
+	add := func(g *Object) {
+		if g != nil && !seen[g] {
+			seen[g] = true
+			m.Groups = append(m.Groups, g)
+			queue = append(queue, g)
+		}
+	}
+	if o.PrimaryGroup != 0 {
+		add(r.ByRID(o.PrimaryGroup))
+	}
+	for x := o; x != nil; {
+		keys, _ := r.groupsOf.get(x.Key)
+		for _, k := range keys {
+			g, _ := r.byKey.get(k)
+			add(g)
+		}
+		x = nil
+		if len(queue) > 0 {
+			x, queue = queue[0], queue[1:]
+		}
+	}
+	slices.SortFunc(m.Groups, func(a, b *Object) int { return int(int64(a.RID) - int64(b.RID)) })
+	for _, g := range m.Groups {
+		if g.Security {
+			m.RIDs = append(m.RIDs, g.RID)
+		}
+	}
+	return m
+}
+
+// direct returns the groups that name the object as a member.
+func (r *Replica) direct(o *Object) []*Object {
+	keys, _ := r.groupsOf.get(o.Key)
+	out := make([]*Object, 0, len(keys))
+	for _, k := range keys {
+		if g, ok := r.byKey.get(k); ok {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// Administers reports whether the account is a member of AAD DC Administrators,
+// which is what may write to the domain.
+func (r *Replica) Administers(o *Object) bool {
+	if o == nil || o.Disabled() {
+		return false
+	}
+	admins := r.BySAM(tenant.DCAdministrators)
+	return admins != nil && admins.Kind == Group && slices.Contains(r.Membership(o).Groups, admins)
+}

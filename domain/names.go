@@ -1,0 +1,99 @@
+package domain
+
+import (
+	"encoding/hex"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"skyrealm/tenant"
+)
+
+// Lengths of sAMAccountName ([MS-SAMR] §3.1.1.6, EDS/synchronization) and of a
+// naming attribute ([MS-ADA1] cn).
+const (
+	maxUserSAM  = 20
+	maxGroupSAM = 256
+	maxRDN      = 64
+)
+
+// reserved are names of the domain's own that no synced object may take.
+var reserved = map[string]bool{"administrator": true, "guest": true, "krbtgt": true}
+
+// cleanSAM leaves out what a sAMAccountName may not hold. A $ at the end is a
+// computer's mark, and a user with one could pass for it (CVE-2021-42278).
+func cleanSAM(name string, most int) string {
+	var b strings.Builder
+	n := 0
+	for _, c := range name {
+		if n == most {
+			break
+		}
+		if c == utf8.RuneError || unicode.IsControl(c) || strings.ContainsRune(`"/\[]:;|=,+*?<>@`, c) {
+			continue
+		}
+		b.WriteRune(c)
+		n++
+	}
+	return strings.Trim(strings.TrimRight(b.String(), "$. "), " ")
+}
+
+// samCandidates are the names to try for a tenant object, best first: what it
+// asks for, and where that is taken or too long, a name made of it and of the
+// object id, which is the same in every run.
+func samCandidates(o *tenant.Object) []string {
+	most := maxUserSAM
+	wanted := ""
+	if o.Kind == tenant.Group {
+		most = maxGroupSAM
+		wanted = firstOf(o.Profile.DisplayName, o.Profile.OnPremisesSAMAccountName, o.Profile.MailNickname)
+	} else {
+		prefix, _, _ := strings.Cut(o.UPN, "@")
+		wanted = firstOf(o.Profile.MailNickname, o.Profile.OnPremisesSAMAccountName, prefix)
+	}
+	var out []string
+	clean := cleanSAM(wanted, most)
+	// The generated form is for names that are too long as well: cut off, two
+	// of them would look alike (EDS/synchronization).
+	if clean != "" && utf8.RuneCountInString(wanted) <= most && !reserved[fold(clean)] {
+		out = append(out, clean)
+	}
+	id := hex.EncodeToString(o.ID[:])
+	for _, n := range []int{6, 12} {
+		out = append(out, strings.TrimRight(cleanSAM(wanted, most-n-1), ".")+"-"+id[:n])
+	}
+	return out
+}
+
+// rdnCandidates are the common names to try: the display name, then that with
+// the account name, which is unique, beside it.
+func rdnCandidates(o *tenant.Object, sam string) []string {
+	name := strings.Join(strings.FieldsFunc(o.Profile.DisplayName, func(c rune) bool {
+		return unicode.IsControl(c) || unicode.IsSpace(c) || c == utf8.RuneError
+	}), " ")
+	if name == "" {
+		name = sam
+	}
+	id := hex.EncodeToString(o.ID[:6])
+	return []string{cut(name, maxRDN), cut(name, maxRDN-3-len([]rune(sam))) + " (" + sam + ")", cut(name, maxRDN-len(id)-3) + " (" + id + ")"}
+}
+
+// cut keeps the first n characters.
+func cut(s string, n int) string {
+	for i := range s {
+		if n <= 0 {
+			return strings.TrimSpace(s[:i])
+		}
+		n--
+	}
+	return s
+}
+
+func firstOf(s ...string) string {
+	for _, x := range s {
+		if x = strings.TrimSpace(x); x != "" {
+			return x
+		}
+	}
+	return ""
+}

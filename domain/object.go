@@ -1,0 +1,91 @@
+package domain
+
+import (
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"skyrealm/domain/dit"
+	"skyrealm/sid"
+)
+
+// userAccountControl bits ([MS-ADTS] §2.2.16).
+const (
+	UACDisabled           = 0x2
+	UACNormal             = 0x200
+	UACWorkstation        = 0x1000
+	UACServer             = 0x2000 // a domain controller
+	UACDontExpirePassword = 0x10000
+	UACNotDelegated       = 0x100000
+)
+
+// RIDs of the accounts and groups that every domain has ([MS-ADTS] §3.1.1.6 and
+// the well-known SIDs of [MS-DTYP] §2.4.2.4).
+const (
+	RIDKrbtgt            = 502
+	RIDDomainAdmins      = 512
+	RIDDomainUsers       = 513
+	RIDDomainComputers   = 515
+	RIDDomainControllers = 516
+	RIDFirstDC           = 1000
+)
+
+// Object is one object of the domain in memory: its entry in the directory and,
+// for users, groups and computers, what signs in. It never changes; a change of
+// the record is a new Object.
+type Object struct {
+	GUID         ID
+	Key          ID // what memberships name it by: the tenant's object id, or GUID
+	USN          USN
+	Kind         Kind
+	RID          uint32
+	SID          sid.SID // "" for containers
+	PrimaryGroup uint32  // RID; 0 for groups and containers
+	SAM          string
+	UPN          string
+	DisplayName  string
+	SPNs         []string
+	UAC          uint32
+	Security     bool // groups: grants access, and so stands in a PAC
+	Members      []ID // groups: by Key
+	Secrets      Secrets
+	Entry        *dit.Entry
+	Created      time.Time
+
+	treeKey string
+	closure atomic.Pointer[Membership]
+}
+
+// Disabled reports whether the account may not sign in.
+func (o *Object) Disabled() bool { return o.UAC&UACDisabled != 0 }
+
+// SignsIn reports whether the object is an account.
+func (o *Object) SignsIn() bool { return o.Kind == User || o.Kind == Computer }
+
+// MustChange reports whether the password has to be changed before it is used.
+func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.IsZero() }
+
+// fold is the comparison form of names that compare without regard to case. It
+// allocates nothing for a name in lower-case ASCII, which most requests carry.
+func fold(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return dit.Normalise(aSAM, []byte(s))
+		}
+	}
+	return strings.ToLower(s)
+}
+
+// treeKey turns a DN's key around, from the root to the leaf, so that a subtree
+// is a run of keys with one prefix.
+func treeKey(dn dit.DN) string {
+	parts := strings.Split(dn.Key(), ",")
+	n := len(dn.Key()) + 1
+	var b strings.Builder
+	b.Grow(n)
+	for i := len(parts) - 1; i >= 0; i-- {
+		b.WriteString(parts[i])
+		b.WriteByte(0) // sorts below every byte of a name, so a subtree has no strangers in it
+	}
+	return b.String()
+}

@@ -1,0 +1,272 @@
+package domain
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"skyrealm/cred"
+	"skyrealm/domain/dit"
+)
+
+// writer applies modifications to one record. Each attribute that can be
+// written has its rule here; all others are refused (CVE-2026-58221 and its
+// kin: what is not thought of must not be writable).
+type writer struct {
+	d        *Directory
+	rec      *Record
+	now      time.Time
+	password string
+	changed  bool // there is a new password
+}
+
+// plain are the attributes that hold what their owner puts there.
+var plain = map[string]int{ // by name, the most values
+	"description": 8, "displayName": 1, "givenName": 1, "sn": 1, "mail": 1, "title": 1, "department": 1,
+	"company": 1, "telephoneNumber": 1, "info": 1, "operatingSystem": 1, "operatingSystemVersion": 1,
+	"operatingSystemServicePack": 1, "dNSHostName": 1, "uidNumber": 1, "gidNumber": 1, "loginShell": 1, "unixHomeDirectory": 1,
+	"msDS-SupportedEncryptionTypes": 1, "managedBy": 1, "location": 1,
+}
+
+const maxValue = 4096
+
+// settableUAC are the bits that an administrator of the domain may set.
+const settableUAC = UACDisabled | UACNormal | UACWorkstation | UACDontExpirePassword | UACNotDelegated
+
+func (w *writer) modify(m Mod) error {
+	t := dit.Attr(m.Attr)
+	if t == nil {
+		return &ConstraintError{m.Attr, "there is no such attribute"}
+	}
+	for _, v := range m.Values {
+		if len(v) == 0 || len(v) > maxValue {
+			return &ConstraintError{t.Name, "a value has 1 to 4096 bytes"}
+		}
+	}
+	switch t.Name {
+	case "sAMAccountName":
+		return w.one(t, m, &w.rec.SAM)
+	case "userPrincipalName":
+		return w.one(t, m, &w.rec.UPN)
+	case "servicePrincipalName":
+		return w.spns(t, m)
+	case "userAccountControl":
+		return w.uac(t, m)
+	case "unicodePwd":
+		return w.unicodePwd(t, m)
+	case "member":
+		return w.member(t, m)
+	case "groupType":
+		if len(m.Values) != 1 || (string(m.Values[0]) != GroupGlobalSecurity && string(m.Values[0]) != GroupGlobalDistribution) {
+			return &ConstraintError{t.Name, "only global groups can be made"}
+		}
+		w.rec.Attrs[t.Name] = m.Values
+		return nil
+	}
+	most, ok := plain[t.Name]
+	if !ok {
+		return ErrAccessDenied
+	}
+	values, err := merge(w.rec.Attrs[t.Name], m, func(a, b []byte) bool { return dit.Normalise(t, a) == dit.Normalise(t, b) })
+	if err != nil {
+		return err
+	}
+	if len(values) > most {
+		return &ConstraintError{t.Name, "it holds at most " + strconv.Itoa(most) + " values"}
+	}
+	if len(values) == 0 {
+		delete(w.rec.Attrs, t.Name)
+		return nil
+	}
+	if w.rec.Attrs == nil {
+		w.rec.Attrs = map[string][][]byte{}
+	}
+	w.rec.Attrs[t.Name] = values
+	return nil
+}
+
+// merge gives the values after a modification (RFC 4511 §4.6).
+func merge(was [][]byte, m Mod, same func(a, b []byte) bool) ([][]byte, error) {
+	has := func(list [][]byte, v []byte) bool {
+		return slices.ContainsFunc(list, func(x []byte) bool { return same(x, v) })
+	}
+	switch m.Op {
+	case ModReplace:
+		was = nil
+		fallthrough
+	case ModAdd:
+		out := slices.Clone(was)
+		for _, v := range m.Values {
+			if has(out, v) {
+				return nil, ErrExists
+			}
+			out = append(out, bytes.Clone(v))
+		}
+		return out, nil
+	case ModDelete:
+		if len(m.Values) == 0 {
+			if len(was) == 0 {
+				return nil, ErrNoSuchAttribute
+			}
+			return nil, nil
+		}
+		for _, v := range m.Values {
+			if !has(was, v) {
+				return nil, ErrNoSuchAttribute
+			}
+		}
+		return slices.DeleteFunc(slices.Clone(was), func(v []byte) bool { return has(m.Values, v) }), nil
+	}
+	return nil, &ConstraintError{m.Attr, "there is no such modification"}
+}
+
+func (w *writer) one(t *dit.AttrType, m Mod, field *string) error {
+	if m.Op == ModDelete || len(m.Values) != 1 {
+		return &ConstraintError{t.Name, "it takes one value, by replace"}
+	}
+	*field = string(m.Values[0])
+	return nil
+}
+
+func (w *writer) spns(t *dit.AttrType, m Mod) error {
+	if w.rec.Kind != User && w.rec.Kind != Computer {
+		return ErrAccessDenied
+	}
+	was := make([][]byte, len(w.rec.SPNs))
+	for i, s := range w.rec.SPNs {
+		was[i] = []byte(s)
+	}
+	values, err := merge(was, m, func(a, b []byte) bool { return fold(string(a)) == fold(string(b)) })
+	if err != nil {
+		return err
+	}
+	w.rec.SPNs = nil
+	for _, v := range values {
+		spn := string(v)
+		service, host, ok := strings.Cut(spn, "/")
+		if !ok || service == "" || host == "" || strings.ContainsAny(spn, "\x00 @") {
+			return &ConstraintError{t.Name, "a service principal name has the form service/host"}
+		}
+		// One name, one account: a second holder would make the KDC choose
+		// (CVE-2020-25722, CVE-2026-13097).
+		if o := w.d.Replica.BySPN(spn); o != nil && o.GUID != w.rec.GUID || strings.EqualFold(service, "krbtgt") {
+			return &ConstraintError{t.Name, "the service principal name is another account's"}
+		}
+		w.rec.SPNs = append(w.rec.SPNs, spn)
+	}
+	return nil
+}
+
+func (w *writer) uac(t *dit.AttrType, m Mod) error {
+	if m.Op == ModDelete || len(m.Values) != 1 {
+		return &ConstraintError{t.Name, "it takes one value, by replace"}
+	}
+	v, err := strconv.ParseInt(string(m.Values[0]), 10, 32)
+	if err != nil || v < 0 || v&^settableUAC != 0 {
+		return &ConstraintError{t.Name, "it holds bits that can't be set"}
+	}
+	want := UACNormal
+	if w.rec.Kind == Computer {
+		want = UACWorkstation
+	}
+	if int(v)&(UACNormal|UACWorkstation) != want {
+		return &ConstraintError{t.Name, "the account type does not fit the object class"}
+	}
+	w.rec.UAC = uint32(v)
+	return nil
+}
+
+// unicodePwd takes a reset: one value, the password in quotes as UTF-16
+// ([MS-ADTS] §3.1.1.3.1.5.1). The directory server has made sure that the
+// connection is encrypted.
+func (w *writer) unicodePwd(t *dit.AttrType, m Mod) error {
+	if w.rec.Kind != User && w.rec.Kind != Computer {
+		return ErrAccessDenied
+	}
+	if m.Op != ModReplace || len(m.Values) != 1 {
+		return &ConstraintError{t.Name, "it takes one value, by replace"}
+	}
+	password, err := cred.ParseUnicodePwd(m.Values[0])
+	if err != nil || len(password) < 7 {
+		return &ConstraintError{t.Name, "the password does not meet the length, complexity or history requirements"}
+	}
+	w.password, w.changed = password, true
+	return nil
+}
+
+// member changes a group's own list. Values are names; the list holds keys.
+func (w *writer) member(t *dit.AttrType, m Mod) error {
+	if w.rec.Kind != Group {
+		return ErrAccessDenied
+	}
+	was := make([][]byte, len(w.rec.Members))
+	for i := range w.rec.Members {
+		was[i] = w.rec.Members[i][:]
+	}
+	keys := m
+	keys.Values = nil
+	for _, v := range m.Values {
+		dn, err := dit.ParseDN(string(v))
+		if err != nil {
+			return &ConstraintError{t.Name, "it holds distinguished names"}
+		}
+		o := w.d.Replica.ByDN(dn)
+		if o == nil || o.Kind == Container {
+			return &NoSuchObjectError{w.d.Replica.matched(dn)}
+		}
+		keys.Values = append(keys.Values, o.Key[:])
+	}
+	values, err := merge(was, keys, bytes.Equal)
+	if err != nil {
+		return err
+	}
+	w.rec.Members = nil
+	for _, v := range values {
+		w.rec.Members = append(w.rec.Members, ID(v))
+	}
+	return nil
+}
+
+// finish checks the record as a whole and makes the keys of a new password,
+// whose salt hangs on the final name.
+func (w *writer) finish() error {
+	r := w.rec
+	if r.Kind == Container {
+		return nil
+	}
+	bare := strings.TrimSuffix(r.SAM, "$")
+	if bare == "" || cleanSAM(bare, maxUserSAM) != bare || reserved[fold(bare)] {
+		return &ConstraintError{"sAMAccountName", "it is no account name"}
+	}
+	// CVE-2021-42278: only a computer's name ends in $, and every computer's does.
+	if (r.Kind == Computer) != strings.HasSuffix(r.SAM, "$") {
+		return &ConstraintError{"sAMAccountName", "a computer's name, and no other, ends in $"}
+	}
+	if o := w.d.Replica.BySAM(r.SAM); o != nil && o.GUID != r.GUID {
+		return ErrExists
+	}
+	if r.UPN != "" {
+		if o := w.d.Replica.ByUPN(r.UPN); o != nil && o.GUID != r.GUID {
+			return &ConstraintError{"userPrincipalName", "it is another account's"}
+		}
+	}
+	if !w.changed {
+		return nil
+	}
+	realm := w.d.Replica.Info.Realm()
+	salt := realm + r.SAM
+	if r.Kind == Computer {
+		// [MS-KILE] §3.1.1.2
+		salt = realm + "host" + strings.ToLower(bare) + "." + w.d.Replica.Info.DNSName
+	}
+	legacy, err := cred.NewLegacy(w.password, salt)
+	if err != nil {
+		return &ConstraintError{"unicodePwd", "the password can't be used"}
+	}
+	s := Secrets{KVNO: r.Secrets.KVNO + 1, Set: w.now, Previous: r.Secrets.Current}
+	s.Current = legacy.WithKVNO(s.KVNO)
+	r.Secrets = s
+	return nil
+}
