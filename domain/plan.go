@@ -188,7 +188,7 @@ func (p *Provisioner) secrets(c *tenant.Change, was Secrets, legacy *opened) Sec
 	}
 	// A re-send of the same password makes no new key version: tickets and
 	// keytabs that name the old one stay good.
-	if !legacy.legacy.SameKeys(was.Current) {
+	if !legacy.legacy.SamePassword(was.Current) {
 		next.KVNO++
 		next.Previous = cred.Legacy{} // a person's old password ends with the change
 		next.Current = legacy.legacy.WithKVNO(next.KVNO)
