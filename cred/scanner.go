@@ -51,12 +51,12 @@ func (s *scanner) string() []byte {
 	return nil
 }
 
-// once takes a string for a member that has not come before.
-func (s *scanner) once(dst *[]byte) {
-	if *dst != nil {
+// once takes a string for a member that has had no value before.
+func (s *scanner) once(before []byte) []byte {
+	if before != nil {
 		s.bad = true
 	}
-	*dst = s.string()
+	return s.string()
 }
 
 // first enters an object and takes the name of its first member; more goes on

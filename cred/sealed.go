@@ -237,28 +237,28 @@ func parseHeader(buf []byte, text string) (h sealedHeader, err error) {
 	for name, ok := s.first(); ok; name, ok = s.more() {
 		switch string(name) {
 		case "alg":
-			s.once(&alg)
+			alg = s.once(alg)
 		case "enc":
-			s.once(&enc)
+			enc = s.once(enc)
 		case "kid":
-			s.once(&h.kid)
+			h.kid = s.once(h.kid)
 		case "typ":
-			s.once(&typ)
+			typ = s.once(typ)
 		case "cty":
-			s.once(&cty)
+			cty = s.once(cty)
 		case "epk":
 			s.bad = s.bad || epk
 			epk = true
 			for name, ok := s.first(); ok; name, ok = s.more() {
 				switch string(name) {
 				case "kty":
-					s.once(&kty)
+					kty = s.once(kty)
 				case "crv":
-					s.once(&crv)
+					crv = s.once(crv)
 				case "x":
-					s.once(&h.x)
+					h.x = s.once(h.x)
 				case "y":
-					s.once(&h.y)
+					h.y = s.once(h.y)
 				default:
 					s.bad = true
 				}
