@@ -1,0 +1,189 @@
+// Package api is the HTTP edge of the tenant: it mounts the surfaces, decides
+// who calls them, bounds what they read and answers for what they do not catch.
+// Each surface is a package below it; what they refuse, [problem] words.
+//
+// References: §5 of the design (paths, error shapes, limits); tenant-api §1.
+package api
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"skyrealm/api/graph"
+	"skyrealm/api/oauth"
+	"skyrealm/api/problem"
+	"skyrealm/api/sync"
+	"skyrealm/tenant"
+)
+
+// Limits of the listener (§7 of the design; trust B3, F10).
+const (
+	maxBody         = 16 << 20
+	maxForm         = 1 << 20
+	maxHeader       = 64 << 10
+	readHeaderTime  = 10 * time.Second
+	readTime        = 60 * time.Second
+	writeTime       = 90 * time.Second // longer than the longest wait for a USN
+	idleTime        = 120 * time.Second
+	drainTime       = 8 * time.Second
+	maxStreams      = 250
+	readyTime       = 5 * time.Second
+	maxRoutePattern = 100
+)
+
+// Server is the tenant's HTTP server. All fields are required but Reached and
+// Ready.
+type Server struct {
+	Tenant  *tenant.Service
+	Key     *rsa.PrivateKey // signs tokens; replicas share it
+	Log     *slog.Logger
+	Metrics *prometheus.Registry
+	Now     func() time.Time
+	Rand    io.Reader
+
+	// Reached waits until the managed domain has followed the tenant up to a
+	// USN; nil where this process has no part in it.
+	Reached func(ctx context.Context, usn tenant.USN) error
+	// Ready returns why this process can't serve now; nil is always ready.
+	Ready func(ctx context.Context) error
+}
+
+// Handler returns the handler of all surfaces. The tenant has to exist. ctx
+// bounds the handler's life: when it ends, those who wait for a USN are sent away.
+func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
+	signer, err := oauth.NewSigner(s.Key)
+	if err != nil {
+		return nil, err
+	}
+	config, err := s.Tenant.Configuration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	issuer := oauth.Issuer{Tenant: config.TenantID, Domain: config.InitialDomain}
+	metrics, err := newMetrics(s.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{
+		Server:   s,
+		metrics:  metrics,
+		verifier: &oauth.Verifier{Signer: signer, Issuer: issuer, Now: s.Now},
+	}
+	signIn := &oauth.Handler{Tenant: s.Tenant, Signer: signer, Issuer: issuer, Limit: oauth.NewLimiter(), Now: s.Now, Rand: s.Rand}
+	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached)}
+	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant}, agents)), nil
+}
+
+// mount is the table of contents. Paths stand in lower case; [fold] has brought
+// every request there.
+func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sync.Handler) http.Handler {
+	root := chi.NewRouter()
+	root.Use(e.identify, guard(maxBody, problem.Write))
+	root.NotFound(notFound)
+	root.MethodNotAllowed(methodNotAllowed)
+
+	// Operations.
+	root.Get("/healthz", e.healthy)
+	root.Get("/readyz", e.ready)
+	root.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(e.Metrics, promhttp.HandlerOpts{}))
+
+	// Sign-in. Errors are OAuth's below a tenant's oauth2.
+	root.Route("/{tenant}/oauth2", func(r chi.Router) {
+		r.Use(guard(maxForm, oauth.Failed))
+		r.NotFound(oauth.NotFound)
+		r.MethodNotAllowed(oauth.MethodNotAllowed)
+		r.Post("/v2.0/token", signIn.Token)
+	})
+	root.Get("/{tenant}/v2.0/.well-known/openid-configuration", signIn.Configuration)
+	root.Get("/{tenant}/.well-known/openid-configuration", signIn.ConfigurationV1)
+	root.Get("/{tenant}/discovery/v2.0/keys", signIn.Keys)
+	root.Get("/{tenant}/discovery/keys", signIn.Keys)
+	root.Get("/{tenant}/discovery/instance", signIn.Instance)
+	root.Get("/{tenant}/userrealm/{upn}", signIn.UserRealm)
+
+	// Microsoft Graph.
+	for _, version := range []string{"/v1.0", "/beta"} {
+		root.Route(version, func(r chi.Router) {
+			r.Use(e.authenticate)
+			r.Get("/me", directory.Me)
+			r.Post("/me/changepassword", directory.ChangePassword)
+			r.Post("/users", directory.Create)
+			r.Get("/users/{key}", directory.Get)
+			r.Patch("/users/{key}", directory.Patch)
+			r.Get("/users({key})", directory.Get)
+			r.Patch("/users({key})", directory.Patch)
+		})
+	}
+
+	// Sync agents.
+	root.Route("/sync/v1", func(r chi.Router) {
+		r.Use(e.authenticate, permit(sync.Allowed), guard(sync.MaxBody, problem.Write))
+		r.Get("/configuration", agents.Configuration)
+		r.Post("/objects:batch", agents.Objects)
+		r.Post("/passwordhashes:batch", agents.PasswordHashes)
+		r.Get("/usn", agents.USN)
+	})
+	return root
+}
+
+// Serve answers on ln until ctx ends, then takes no more, lets the requests in
+// flight finish and returns nil. config holds the certificate.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config) error {
+	handler, err := s.Handler(ctx)
+	if err != nil {
+		return err
+	}
+	config = config.Clone()
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	config.NextProtos = []string{"h2", "http/1.1"}
+	server := &http.Server{
+		Handler:           handler,
+		TLSConfig:         config,
+		ReadHeaderTimeout: readHeaderTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      writeTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug), // handshakes of scanners
+	}
+	drained := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		drained <- server.Shutdown(last)
+	})
+	err = server.ServeTLS(ln, "", "")
+	if stop() || !errors.Is(err, http.ErrServerClosed) {
+		return err // the listener failed
+	}
+	if err := <-drained; err != nil {
+		_ = server.Close() // whoever did not finish in time is cut off
+		return err
+	}
+	return nil
+}
+
+// until makes reached end with the server, too.
+func until(server context.Context, reached func(context.Context, tenant.USN) error) func(context.Context, tenant.USN) error {
+	if reached == nil {
+		return nil
+	}
+	return func(ctx context.Context, usn tenant.USN) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(server, cancel)()
+		return reached(ctx, usn)
+	}
+}
