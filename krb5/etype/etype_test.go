@@ -13,8 +13,8 @@ import (
 	"testing/iotest"
 )
 
-// bestMessage is a plaintext whose length is no multiple of a block.
-var bestMessage = []byte("forty-two bytes of a plaintext that matters")
+// message has a length that is no multiple of a block.
+var message = []byte("forty-two bytes of a plaintext that matters")
 
 func TestProfiles(t *testing.T) {
 	for _, v := range []struct {
@@ -48,8 +48,8 @@ func TestProfiles(t *testing.T) {
 func TestDecryptRefuses(t *testing.T) {
 	for _, id := range etypes {
 		k, _ := Random(id, rand.Reader)
-		ct, err := k.Encrypt(nil, bestMessage, 3, rand.Reader)
-		if err != nil || len(ct) != len(bestMessage)+id.Overhead() {
+		ct, err := k.Encrypt(nil, message, 3, rand.Reader)
+		if err != nil || len(ct) != len(message)+id.Overhead() {
 			t.Fatal(id, len(ct), err)
 		}
 		orig := bytes.Clone(ct)
@@ -59,7 +59,7 @@ func TestDecryptRefuses(t *testing.T) {
 			if got, err := k.Decrypt(buf, ct, 3); got != nil || !errors.Is(err, ErrIntegrity) {
 				t.Fatalf("%v: changed byte %d gives %x %v", id, i, got, err)
 			}
-			if bytes.Trim(buf[:cap(buf)], "\x00") != nil && len(bytes.Trim(buf[:cap(buf)], "\x00")) > 0 {
+			if !bytes.Equal(buf[:cap(buf)], make([]byte, cap(buf))) {
 				t.Fatalf("%v: refused plaintext left in dst: %x", id, buf[:cap(buf)])
 			}
 			ct[i] ^= 0x40
@@ -85,7 +85,7 @@ func TestDecryptRefuses(t *testing.T) {
 		if !bytes.Equal(ct, orig) {
 			t.Errorf("%v: Decrypt changed the ciphertext", id)
 		}
-		if got, err := k.Decrypt([]byte("prefix "), ct, 3); err != nil || string(got) != "prefix "+string(bestMessage) {
+		if got, err := k.Decrypt([]byte("prefix "), ct, 3); err != nil || string(got) != "prefix "+string(message) {
 			t.Errorf("%v: %q %v", id, got, err)
 		}
 	}
@@ -94,31 +94,31 @@ func TestDecryptRefuses(t *testing.T) {
 func TestVerifyChecksumRefuses(t *testing.T) {
 	for _, id := range etypes {
 		k, _ := Random(id, rand.Reader)
-		sum := k.Checksum([]byte("x"), bestMessage, 17)
+		sum := k.Checksum([]byte("x"), message, 17)
 		if sum[0] != 'x' {
 			t.Fatal("Checksum does not append")
 		}
 		sum = sum[1:]
-		if err := k.VerifyChecksum(bestMessage, sum, 17); err != nil {
+		if err := k.VerifyChecksum(message, sum, 17); err != nil {
 			t.Fatal(id, err)
 		}
 		for i := range sum {
 			sum[i] ^= 1
-			if err := k.VerifyChecksum(bestMessage, sum, 17); !errors.Is(err, ErrIntegrity) {
+			if err := k.VerifyChecksum(message, sum, 17); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: changed byte %d: %v", id, i, err)
 			}
 			sum[i] ^= 1
-			if err := k.VerifyChecksum(bestMessage, sum[:i], 17); !errors.Is(err, ErrIntegrity) {
+			if err := k.VerifyChecksum(message, sum[:i], 17); !errors.Is(err, ErrIntegrity) {
 				t.Errorf("%v: %d bytes: %v", id, i, err)
 			}
 		}
-		if err := k.VerifyChecksum(bestMessage, append(sum, 0), 17); !errors.Is(err, ErrIntegrity) {
+		if err := k.VerifyChecksum(message, append(sum, 0), 17); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%v: a byte more: %v", id, err)
 		}
-		if err := k.VerifyChecksum(bestMessage[1:], sum, 17); !errors.Is(err, ErrIntegrity) {
+		if err := k.VerifyChecksum(message[1:], sum, 17); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%v: another message: %v", id, err)
 		}
-		if err := k.VerifyChecksum(bestMessage, sum, 6); !errors.Is(err, ErrIntegrity) {
+		if err := k.VerifyChecksum(message, sum, 6); !errors.Is(err, ErrIntegrity) {
 			t.Errorf("%v: another usage: %v", id, err)
 		}
 	}
@@ -151,7 +151,7 @@ func TestEncryptInPlace(t *testing.T) {
 			t.Errorf("%v: no room: %v", id, err)
 		}
 		broken := errors.New("out of luck")
-		if got, err := k.Encrypt(nil, bestMessage, 2, iotest.ErrReader(broken)); got != nil || !errors.Is(err, broken) {
+		if got, err := k.Encrypt(nil, message, 2, iotest.ErrReader(broken)); got != nil || !errors.Is(err, broken) {
 			t.Errorf("%v: without randomness: %x %v", id, got, err)
 		}
 	}
