@@ -137,6 +137,18 @@ func Attr(name string) *AttrType { return lookup(attrMap, name) }
 // AttrBytes is [Attr] for a name that still lies in a packet.
 func AttrBytes(name []byte) *AttrType { return lookup(attrMap, name) }
 
+// Computed returns the computed attributes that a client gets without naming
+// them: those of which an entry may have values that it does not hold.
+func Computed() []*AttrType {
+	var list []*AttrType
+	for i := range attrRows {
+		if t := Attr(attrRows[i].name); t.Computed && !t.Operational {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
 // ClassByName finds an object class by name or object identifier, or returns nil.
 func ClassByName(name string) *Class { return lookup(classes, name) }
 
