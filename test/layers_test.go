@@ -327,6 +327,36 @@ func checkNames(h house) (bad []string) {
 	return bad
 }
 
+// checkSkips: a test may be skipped for -short, for the user it runs as, or by a
+// function that turns the skip into a failure where CONFORMANCE asks for that.
+func checkSkips(h house) (bad []string) {
+	for _, files := range h {
+		for _, f := range files {
+			for _, d := range f.syntax.Decls {
+				fn, ok := d.(*ast.FuncDecl)
+				if !ok {
+					continue
+				}
+				var skips, excused bool
+				ast.Inspect(fn, func(n ast.Node) bool {
+					switch n := n.(type) {
+					case *ast.SelectorExpr:
+						skips = skips || f.test && slices.Contains(words("Skip Skipf SkipNow"), n.Sel.Name)
+						excused = excused || slices.Contains(words("Short Geteuid"), n.Sel.Name)
+					case *ast.BasicLit:
+						excused = excused || n.Value == `"CONFORMANCE"`
+					}
+					return true
+				})
+				if skips && !excused {
+					bad = append(bad, fmt.Sprintf("%s: %s skips in silence: ask CONFORMANCE first", f.path, fn.Name.Name))
+				}
+			}
+		}
+	}
+	return bad
+}
+
 func TestLayers(t *testing.T) {
 	h, err := load(os.DirFS(".."))
 	if err != nil {
@@ -343,6 +373,7 @@ func TestLayers(t *testing.T) {
 		"no file is too long":           checkLength,
 		"one door per library":          checkDoors,
 		"packages say what they own":    checkNames,
+		"no test skips in silence":      checkSkips,
 		"a long file is there and long": checkLongList,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -412,7 +443,7 @@ func TestCheckersSeeFaults(t *testing.T) {
 		"der/doc.go":        "// Package der reads.\npackage der\n",
 		"cred/cred.go":      "// Package cred holds.\npackage cred\nimport _ \"skyrealm/krb5/etype\"\n",
 		"tenant/tenant.go":  "// Package tenant rules.\npackage tenant\nimport (\n\"net/netip\"\n\"time\"\n\"skyrealm/cred\"\n)\nvar _ = time.Second\nvar _ netip.Addr\nvar _ cred.X\n",
-		"tenant/a_test.go":  "package tenant\nimport (\n\"os\"\n\"time\"\n_ \"github.com/jackc/pgx/v5\"\n_ \"skyrealm/store\"\n)\nvar _ = os.Args\nvar _ = time.Now\n",
+		"tenant/a_test.go":  "package tenant\nimport (\n\"os\"\n\"time\"\n_ \"github.com/jackc/pgx/v5\"\n_ \"skyrealm/store\"\n)\nvar _ = os.Args\nvar _ = time.Now\nfunc missing(t interface{ Skip() }) {\nif os.Getenv(\"CONFORMANCE\") == \"\" {\nt.Skip()\n}\n}\n",
 		"kdc/serve.go":      "// Package kdc answers.\npackage kdc\nimport \"net\"\nvar _ = net.Listen\n",
 		"kdc/handle.go":     "package kdc\nimport \"net\"\nvar _ net.Addr\n",
 		"store/store.go":    "// Package store keeps.\npackage store\nimport (\n_ \"github.com/jackc/pgx/v5\"\n_ \"skyrealm/tenant\"\n)\n",
@@ -450,6 +481,7 @@ func TestCheckersSeeFaults(t *testing.T) {
 		"gokrb5 in a server":         {checkDoors, "kdc/bad.go", "package kdc\nimport _ \"github.com/jcmturner/gokrb5/v8/messages\"\n", "whose door is cmd"},
 		"the baseline in the wiring": {checkDoors, "cmd/skyrealm/bad.go", "package main\nimport _ \"github.com/vjeantet/ldapserver\"\n", "whose door is test"},
 		"a package named util":       {checkNames, "util/x.go", "package util\n", "says nothing"},
+		"a silent skip":              {checkSkips, "der/bad_test.go", "package der\nimport \"testing\"\nfunc TestX(t *testing.T) { t.Skip() }\n", "TestX skips in silence"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fsys := fstest.MapFS{}
