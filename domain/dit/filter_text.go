@@ -121,7 +121,11 @@ func substrings(name, value string) (*Filter, error) {
 		parts = append(parts, part)
 	}
 	n := len(parts) - 1
-	return Substrings(name, parts[0], parts[1:n:n], parts[n]), nil
+	var any [][]byte
+	if n > 1 {
+		any = parts[1:n]
+	}
+	return Substrings(name, parts[0], any, parts[n]), nil
 }
 
 // extensible reads attr[:dn][:rule]:=value and [:dn]:rule:=value, of which left

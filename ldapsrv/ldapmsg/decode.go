@@ -347,7 +347,7 @@ func (d *decoder) filter(depth int) (f *dit.Filter) {
 			return nil
 		}
 		after := d.enter(tag)
-		var subs []*dit.Filter
+		subs := make([]*dit.Filter, 0, 4)
 		for d.err == nil && !d.Empty() {
 			subs = append(subs, d.filter(depth+1))
 		}

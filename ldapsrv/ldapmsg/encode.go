@@ -19,9 +19,7 @@ type Result struct {
 // AppendResult appends a response that is only a result: OpSearchDone and those
 // of modify, add, delete, modify DN and compare.
 func AppendResult(dst []byte, id int32, op Op, r Result, controls ...Control) []byte {
-	var scratch [256]byte
-	var w der.Writer
-	w.Reset(scratch[:])
+	w := writer(dst)
 	putControls(&w, controls)
 	mark := w.Len()
 	putResult(&w, r)
@@ -32,9 +30,7 @@ func AppendResult(dst []byte, id int32, op Op, r Result, controls ...Control) []
 // AppendBindResponse appends a bind's response; serverCreds are nil when there
 // are none.
 func AppendBindResponse(dst []byte, id int32, r Result, serverCreds []byte, controls ...Control) []byte {
-	var scratch [256]byte
-	var w der.Writer
-	w.Reset(scratch[:])
+	w := writer(dst)
 	putControls(&w, controls)
 	mark := w.Len()
 	if serverCreds != nil {
@@ -48,9 +44,7 @@ func AppendBindResponse(dst []byte, id int32, r Result, serverCreds []byte, cont
 // AppendExtended appends an extended response; name is left out when "", value
 // when nil. With ID 0 it is an unsolicited notification (RFC 4511 §4.4).
 func AppendExtended(dst []byte, id int32, r Result, name string, value []byte, controls ...Control) []byte {
-	var scratch [256]byte
-	var w der.Writer
-	w.Reset(scratch[:])
+	w := writer(dst)
 	putControls(&w, controls)
 	mark := w.Len()
 	if value != nil {
@@ -66,7 +60,7 @@ func AppendExtended(dst []byte, id int32, r Result, name string, value []byte, c
 
 // AppendReference appends a search's reference to other servers.
 func AppendReference(dst []byte, id int32, urls ...string) []byte {
-	var w der.Writer
+	w := writer(dst)
 	for i := len(urls) - 1; i >= 0; i-- {
 		w.String(der.OctetString, urls[i])
 	}
@@ -103,6 +97,13 @@ func putControls(w *der.Writer, list []Control) {
 		w.Wrap(der.Sequence, mark)
 	}
 	w.Wrap(der.Context(0), 0)
+}
+
+// writer writes into all the capacity that dst has to spare: a message grows there from its end,
+// and finish moves it down to where dst ends.
+func writer(dst []byte) (w der.Writer) {
+	w.Reset(dst[len(dst):])
+	return w
 }
 
 func finish(dst []byte, w *der.Writer, id int32) []byte {

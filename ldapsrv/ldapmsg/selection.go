@@ -72,6 +72,9 @@ func (s *Selection) add(name []byte) {
 			return
 		}
 	}
+	if s.Names == nil {
+		s.Names = make([]Selected, 0, 8)
+	}
 	s.Names = append(s.Names, sel)
 }
 
