@@ -157,7 +157,7 @@ func unmarshalPayload(plain []byte, b Binding) (Legacy, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return Legacy{}, ErrUnsealable
 	}
-	if b != (Binding{p.Tid, p.Sub, p.Ver}) || b.Tenant == "" || b.Subject == "" {
+	if b.Tenant != p.Tid || b.Subject != p.Sub || p.Ver < b.Version || b.Tenant == "" || b.Subject == "" {
 		return Legacy{}, ErrUnsealable
 	}
 	var l Legacy

@@ -51,7 +51,10 @@ type Sealed string
 type Binding struct {
 	Tenant  string
 	Subject string // sourceAnchor, or object id of a cloud-only user
-	Version int64  // change date in Unix microseconds
+	// Version is the change date in Unix microseconds. A blob opens for its own
+	// and for older ones: the tenant clamps a date that lies in the future to
+	// the time of receipt, which the agent that sealed it could not know.
+	Version int64
 }
 
 // Seal encrypts l to p. Errors: ErrBinding, ErrLegacy, ErrSealedSize, and that

@@ -94,10 +94,9 @@ func TestBindingSwap(t *testing.T) {
 		"another tenant": func(b *Binding) { b.Tenant = "other" },
 		"another user":   func(b *Binding) { b.Subject = "b3RoZXI=" },
 		"a newer version (a rollback to this one)": func(b *Binding) { b.Version++ },
-		"an older version":                         func(b *Binding) { b.Version-- },
-		"fields shifted":                           func(b *Binding) { b.Tenant += b.Subject[:1]; b.Subject = b.Subject[1:] },
-		"no tenant":                                func(b *Binding) { b.Tenant = "" },
-		"no subject":                               func(b *Binding) { b.Subject = "" },
+		"fields shifted": func(b *Binding) { b.Tenant += b.Subject[:1]; b.Subject = b.Subject[1:] },
+		"no tenant":      func(b *Binding) { b.Tenant = "" },
+		"no subject":     func(b *Binding) { b.Subject = "" },
 	} {
 		b := testBinding
 		change(&b)
