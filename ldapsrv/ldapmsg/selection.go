@@ -73,7 +73,7 @@ func (s *Selection) add(name []byte) {
 		}
 	}
 	if s.Names == nil {
-		s.Names = make([]Selected, 0, 8)
+		s.Names = make([]Selected, 0, 4)
 	}
 	s.Names = append(s.Names, sel)
 }
