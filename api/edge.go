@@ -237,15 +237,15 @@ func (e *edge) authenticate(next http.Handler) http.Handler {
 			problem.Write(w, r, problem.Unauthorized("Access token validation failure."))
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(oauth.With(r.Context(), caller)))
+		next.ServeHTTP(w, r.WithContext(problem.WithCaller(r.Context(), caller)))
 	})
 }
 
 // permit lets those callers pass that may use a surface.
-func permit(may func(*oauth.Caller) bool) func(http.Handler) http.Handler {
+func permit(may func(*problem.Caller) bool) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !may(oauth.From(r.Context())) {
+			if !may(problem.CallerOf(r.Context())) {
 				problem.Write(w, r, problem.Forbidden())
 				return
 			}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"skyrealm/api/oauth"
 	"skyrealm/api/problem"
 	"skyrealm/tenant"
 )
@@ -34,13 +33,13 @@ type Handler struct {
 
 // mayWrite reports whether the caller may write users: an app with the role, or
 // an administrator through a client that got the scope.
-func mayWrite(c *oauth.Caller) bool {
+func mayWrite(c *problem.Caller) bool {
 	return c.HasRole(writeUsers...) || c.Administers() && c.HasScope(writeUsers...)
 }
 
 // Me is GET /me.
 func (h *Handler) Me(w http.ResponseWriter, r *http.Request) {
-	caller := oauth.From(r.Context())
+	caller := problem.CallerOf(r.Context())
 	if caller.IsApp {
 		problem.Write(w, r, problem.BadRequest("/me request is only valid with delegated authentication flow."))
 		return
@@ -51,7 +50,7 @@ func (h *Handler) Me(w http.ResponseWriter, r *http.Request) {
 // Get is GET /users/{key}.
 func (h *Handler) Get(w http.ResponseWriter, r *http.Request) {
 	// Every member may read the directory; an app needs the role.
-	if caller := oauth.From(r.Context()); caller.IsApp && !caller.HasRole(readUsers...) {
+	if caller := problem.CallerOf(r.Context()); caller.IsApp && !caller.HasRole(readUsers...) {
 		problem.Write(w, r, problem.Forbidden())
 		return
 	}
@@ -74,7 +73,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, key string) {
 
 // Create is POST /users.
 func (h *Handler) Create(w http.ResponseWriter, r *http.Request) {
-	if !mayWrite(oauth.From(r.Context())) {
+	if !mayWrite(problem.CallerOf(r.Context())) {
 		problem.Write(w, r, problem.Forbidden())
 		return
 	}
@@ -146,7 +145,7 @@ func (h *Handler) Create(w http.ResponseWriter, r *http.Request) {
 
 // ChangePassword is POST /me/changePassword.
 func (h *Handler) ChangePassword(w http.ResponseWriter, r *http.Request) {
-	caller := oauth.From(r.Context())
+	caller := problem.CallerOf(r.Context())
 	if !caller.HasScope(ownSecret...) { // so no app that acts as itself
 		problem.Write(w, r, problem.Forbidden())
 		return
@@ -179,7 +178,7 @@ func (h *Handler) ChangePassword(w http.ResponseWriter, r *http.Request) {
 // Patch is PATCH /users/{key}, which takes passwordProfile only: an
 // administrator's reset.
 func (h *Handler) Patch(w http.ResponseWriter, r *http.Request) {
-	if !mayWrite(oauth.From(r.Context())) {
+	if !mayWrite(problem.CallerOf(r.Context())) {
 		problem.Write(w, r, problem.Forbidden())
 		return
 	}

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"skyrealm/api/problem"
 )
 
 // grantScopes reads a scope parameter: the resource it is for, what the token's
@@ -46,7 +48,7 @@ func readScopes(scope, host string) (grantScopes, *oauthError) {
 		// Repeated as it came: MSAL Go calls a shorter name a declined scope (§1.2).
 		out.echo = append(out.echo, one)
 		if strings.EqualFold(name, ".default") {
-			name = fullScope
+			name = problem.FullScope
 		} else {
 			out.onlyApp = false
 		}

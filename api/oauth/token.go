@@ -25,9 +25,6 @@ const (
 
 var audiences = []string{graphID, graphURI, graphURI + "/", aadID, aadURI, aadURI + "/"}
 
-// fullScope is what ".default" gives a user's client: to act as the user.
-const fullScope = "Directory.AccessAsUser.All"
-
 // userRole marks every member's token in wids, role or not.
 const userRole = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 

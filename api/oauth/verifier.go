@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json" // refuses duplicate names, and names in another case
 
+	"skyrealm/api/problem"
 	"skyrealm/tenant"
 )
 
@@ -37,7 +37,7 @@ const (
 )
 
 // Verify returns the bearer of an access token.
-func (v *Verifier) Verify(raw string) (*Caller, error) {
+func (v *Verifier) Verify(raw string) (*problem.Caller, error) {
 	// 1. Is it worth a look? Everything up to the signature is hostile.
 	if len(raw) > maxToken || strings.Count(raw, ".") != 2 {
 		return nil, ErrToken
@@ -78,46 +78,8 @@ func (v *Verifier) Verify(raw string) (*Caller, error) {
 	if err != nil {
 		return nil, ErrToken
 	}
-	return &Caller{
+	return &problem.Caller{
 		ID: id, IsApp: c.IDType == "app", ClientID: c.ClientID,
 		Roles: c.Roles, Directory: c.DirectoryRoles, Scopes: strings.Fields(c.Scopes),
 	}, nil
 }
-
-// Caller is the bearer of a good token.
-type Caller struct {
-	ID        tenant.ID // of the user, or the app's own
-	IsApp     bool      // an app that acts as itself
-	ClientID  string
-	Roles     []string // app roles, where IsApp
-	Directory []string // directory role template ids of a user
-	Scopes    []string // what a user lets the client do
-}
-
-// Administers reports whether the caller is a Global Administrator, signed in.
-func (c *Caller) Administers() bool {
-	return !c.IsApp && slices.Contains(c.Directory, tenant.RoleGlobalAdministrator)
-}
-
-// HasRole reports whether the caller is an app with one of the roles.
-func (c *Caller) HasRole(roles ...string) bool {
-	return c.IsApp && slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(c.Roles, r) })
-}
-
-// HasScope reports whether the caller is a user whose client got one of the
-// scopes. The rights that ".default" stands for hold them all.
-func (c *Caller) HasScope(scopes ...string) bool {
-	return !c.IsApp && (slices.Contains(c.Scopes, fullScope) ||
-		slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(c.Scopes, s) }))
-}
-
-type callerKey struct{}
-
-// With returns ctx carrying the caller.
-func With(ctx context.Context, c *Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
-}
-
-// From returns the caller of ctx. It panics where the request was not
-// authenticated: a handler that was mounted outside of the check.
-func From(ctx context.Context) *Caller { return ctx.Value(callerKey{}).(*Caller) }

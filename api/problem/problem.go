@@ -1,6 +1,7 @@
 // Package problem owns what a caller is told when a request is refused: the
 // error shape of Microsoft Graph, the one function that turns an error of the
-// rules into it, and the identity of the request that both log and answer name.
+// rules into it, and what that depends on: the request's identity, which both log
+// and answer name, and its [Caller].
 //
 // What [Of] does not know becomes "internal": its text goes to the log, once,
 // and never to the caller.

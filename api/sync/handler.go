@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"skyrealm/api/oauth"
 	"skyrealm/api/problem"
 	"skyrealm/tenant"
 )
@@ -34,7 +33,7 @@ type Handler struct {
 
 // Allowed is the surface's check of its caller: a registered agent, or an
 // administrator.
-func Allowed(c *oauth.Caller) bool { return c.HasRole(tenant.RoleSync) || c.Administers() }
+func Allowed(c *problem.Caller) bool { return c.HasRole(tenant.RoleSync) || c.Administers() }
 
 // Configuration is GET configuration.
 func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
