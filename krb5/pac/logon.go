@@ -237,7 +237,7 @@ func parseLogonInfo(b []byte) (*LogonInfo, error) {
 
 func (r *reader) extraSIDs(want uint32) []SIDAttributes {
 	n := r.count(want, 8)
-	if r.bad {
+	if n == 0 {
 		return nil
 	}
 	list, present := make([]SIDAttributes, n), make([]bool, n)

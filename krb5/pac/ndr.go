@@ -233,7 +233,7 @@ func (r *reader) count(want uint32, size int) int {
 
 func (r *reader) groups(want uint32) []Group {
 	n := r.count(want, 8)
-	if r.bad {
+	if n == 0 {
 		return nil
 	}
 	list := make([]Group, n)
