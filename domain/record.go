@@ -102,6 +102,8 @@ var (
 	ErrNoDomain = errors.New("domain: not created yet")
 	// ErrConflict: a name is taken or a record changed since it was read.
 	ErrConflict = errors.New("domain: conflicting write")
+	// ErrUnavailable: the database can't be reached now.
+	ErrUnavailable = tenant.ErrUnavailable
 	// ErrNotFound: no such record.
 	ErrNotFound = errors.New("domain: not found")
 	// ErrNotLeader: another process provisions this domain now.

@@ -3,6 +3,7 @@ package domain
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"skyrealm/domain/dit"
@@ -122,8 +123,19 @@ func (r *Replica) candidates(filter *dit.Filter) (few []*Object, ok bool) {
 		}
 		return one(r.ByGUID(wireGUID([]byte(value))))
 	}
-	few, _ = r.byAttr.get(attrKey{t.Index, value})
+	if few, _ = r.byAttr.get(attrKey{t.Index, value}); len(few) > 1 {
+		// The index is in the order of learning; a search that goes on behind a
+		// place would lose those that were learnt too late.
+		few = slices.SortedFunc(slices.Values(few), func(a, b *Object) int { return strings.Compare(a.treeKey, b.treeKey) })
+	}
 	return few, true
+}
+
+// Indexed reports whether a search with this filter looks at few objects only,
+// those that an index names, however many the domain has.
+func (r *Replica) Indexed(filter *dit.Filter) bool {
+	_, _, ok := filter.Equality(isIndexed)
+	return ok
 }
 
 func isIndexed(t *dit.AttrType) bool {
