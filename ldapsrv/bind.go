@@ -1,0 +1,66 @@
+package ldapsrv
+
+import (
+	"unicode/utf8"
+
+	"skyrealm/ldapsrv/ldapmsg"
+)
+
+// bind signs in (RFC 4511 §4.2, [MS-ADTS] §5.1.1.1).
+func (s *session) bind(b *ldapmsg.BindRequest) ldapmsg.Result {
+	// Whatever comes of it, who was bound before is so no more: a refused bind
+	// leaves an anonymous connection (RFC 4511 §4.2.1; CVE-2019-13565).
+	s.who = nil
+	s.pages.clear()
+	if b.Version != 3 {
+		return ldapmsg.Result{Code: ldapmsg.ProtocolError, Message: textMethod}
+	}
+	if b.Auth != ldapmsg.AuthSimple {
+		return ldapmsg.Result{Code: ldapmsg.AuthMethodNotSupported, Message: textMethod}
+	}
+	return s.simpleBind(b)
+}
+
+// simpleBind takes a DN, a UPN or DOMAIN\name with its password.
+//
+// As in AD's default the password may come in the clear: old appliances know
+// nothing else, and the real managed domain lets them on 389.
+func (s *session) simpleBind(b *ldapmsg.BindRequest) ldapmsg.Result {
+	password := b.Credentials.Expose()
+	switch {
+	case b.Name == "" && len(password) == 0: // anonymous (RFC 4513 §5.1.1)
+		return ldapmsg.Result{}
+	case len(password) == 0:
+		// DIVERGES: AD takes this as anonymous and says success, from which
+		// applications conclude that the password was right (RFC 4513 §5.1.2).
+		s.refused(b.Name, "empty password")
+		return ldapmsg.Result{Code: ldapmsg.UnwillingToPerform, Message: textEmptyPW}
+	}
+	o, err := s.srv.Replica.Authenticate(b.Name, string(password))
+	if err != nil {
+		s.refused(b.Name, err.Error())
+		return s.result(err)
+	}
+	s.who = o
+	s.srv.Counters.Binds.Add(1)
+	return ldapmsg.Result{}
+}
+
+// refused notes a failed sign-in.
+func (s *session) refused(name, why string) {
+	s.srv.Counters.BindsRefused.Add(1)
+	s.log.Info("LDAP bind refused", "name", clip(name), "reason", why)
+}
+
+// clip shortens what a stranger has us log.
+func clip(text string) string {
+	const most = 128
+	if len(text) <= most {
+		return text
+	}
+	end := most
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
