@@ -153,12 +153,9 @@ func (r *Replica) learn(tree *btree.Map[string, *Object], o *Object) {
 	for _, spn := range o.SPNs {
 		r.bySPN.put(fold(spn), o)
 	}
-	for _, t := range indexed {
-		for _, v := range o.Entry.Get(t) {
-			k := attrKey{t.Index, dit.Normalise(t, v)}
-			was, _ := r.byAttr.get(k)
-			r.byAttr.put(k, append(slices.Clip(was), o))
-		}
+	for _, k := range o.indexKeys() {
+		was, _ := r.byAttr.get(k)
+		r.byAttr.put(k, append(slices.Clip(was), o))
 	}
 }
 
@@ -174,18 +171,29 @@ func (r *Replica) forget(tree *btree.Map[string, *Object], o *Object) {
 	for _, spn := range o.SPNs {
 		dropIf(&r.bySPN, fold(spn), o)
 	}
+	for _, k := range o.indexKeys() {
+		was, _ := r.byAttr.get(k)
+		left := slices.DeleteFunc(slices.Clone(was), func(x *Object) bool { return x == o })
+		if len(left) == 0 {
+			r.byAttr.drop(k)
+		} else {
+			r.byAttr.put(k, left)
+		}
+	}
+}
+
+// indexKeys are where the object stands in byAttr. A value that can't be
+// compared stands nowhere.
+func (o *Object) indexKeys() []attrKey {
+	var keys []attrKey
 	for _, t := range indexed {
 		for _, v := range o.Entry.Get(t) {
-			k := attrKey{t.Index, dit.Normalise(t, v)}
-			was, _ := r.byAttr.get(k)
-			left := slices.DeleteFunc(slices.Clone(was), func(x *Object) bool { return x == o })
-			if len(left) == 0 {
-				r.byAttr.drop(k)
-			} else {
-				r.byAttr.put(k, left)
+			if n := dit.Normalise(t, v); n != "" {
+				keys = append(keys, attrKey{t.Index, n})
 			}
 		}
 	}
+	return keys
 }
 
 func dropIf[K comparable](t *table[K, *Object], k K, o *Object) {
