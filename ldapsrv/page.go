@@ -41,7 +41,7 @@ func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN
 	if q.SizeLimit > 0 {
 		p.left = int(q.SizeLimit)
 	}
-	p.most = min(p.left, s.srv.Limits.PageSize)
+	p.most = min(p.left, s.limits.PageSize)
 	if c == nil {
 		return p, ldapmsg.Result{}
 	}
@@ -63,7 +63,7 @@ func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN
 		p.after, p.left = was.after, was.left
 		p.end = size == 0 // the client gives the search up
 	}
-	p.most = min(int(size), p.left, s.srv.Limits.PageSize)
+	p.most = min(int(size), p.left, s.limits.PageSize)
 	return p, ldapmsg.Result{}
 }
 

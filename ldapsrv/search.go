@@ -70,7 +70,7 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 
 // until is when a search has to end.
 func (s *session) until(q *ldapmsg.SearchRequest) time.Time {
-	limit := s.srv.Limits.Query
+	limit := s.limits.Query
 	if q.TimeLimit > 0 {
 		limit = min(limit, time.Duration(q.TimeLimit)*time.Second)
 	}

@@ -43,7 +43,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 			failed = s.acceptFailed(ctx, err)
 			continue
 		}
-		if s.Counters.Open.Add(1) > int64(s.Limits.Connections) {
+		if s.Counters.Open.Add(1) > int64(s.limits().Connections) {
 			s.Counters.Open.Add(-1)
 			s.Counters.Rejected.Add(1)
 			conn.Close()
@@ -67,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 	}
 	ln.Close()
 
-	late := time.AfterFunc(s.Limits.Drain, func() {
+	late := time.AfterFunc(s.limits().Drain, func() {
 		abort()
 		mu.Lock()
 		defer mu.Unlock()

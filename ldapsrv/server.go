@@ -19,8 +19,8 @@ type Server struct {
 	TLS     *tls.Config
 	Now     func() time.Time
 	Log     *slog.Logger
-	Limits  Limits
-	Version string // of the program, for the rootDSE
+	Limits  Limits // the zero Limits are DefaultLimits
+	Version string // of the program, for the rootDSE; optional
 
 	Counters Counters
 }
@@ -56,6 +56,13 @@ var DefaultLimits = Limits{
 	Receive:      30 * time.Second,
 	Write:        10 * time.Second,
 	Drain:        5 * time.Second,
+}
+
+func (s *Server) limits() *Limits {
+	if s.Limits == (Limits{}) {
+		return &DefaultLimits
+	}
+	return &s.Limits
 }
 
 // Counters are what the server has done since it started; Open is now.

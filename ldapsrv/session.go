@@ -29,6 +29,7 @@ const (
 // session is one connection. All but interrupt runs on its own goroutine.
 type session struct {
 	srv    *Server
+	limits *Limits
 	ctx    context.Context // of the work; it ends when draining takes too long
 	log    *slog.Logger
 	raw    net.Conn // the socket: deadlines and the end
@@ -52,10 +53,10 @@ type session struct {
 var errDraining = errors.New("ldapsrv: server stops")
 
 func newSession(srv *Server, ctx context.Context, conn net.Conn) *session {
-	s := &session{srv: srv, ctx: ctx, raw: conn, remote: conn.RemoteAddr().String()}
+	s := &session{srv: srv, limits: srv.limits(), ctx: ctx, raw: conn, remote: conn.RemoteAddr().String()}
 	s.log = srv.Log.With("remote", s.remote)
 	s.restart()
-	s.pages.most = srv.Limits.Pages
+	s.pages.most = s.limits.Pages
 	s.through(conn)
 	return s
 }
@@ -87,7 +88,7 @@ func (s *session) handshake() error {
 }
 
 // restart gives the time to the first request once more.
-func (s *session) restart() { s.first = time.Now().Add(s.srv.Limits.FirstRequest) }
+func (s *session) restart() { s.first = time.Now().Add(s.limits.FirstRequest) }
 
 // interrupt wakes a session that waits for a request, to end it. It is called
 // from other goroutines.
@@ -139,7 +140,7 @@ func (s *session) next() ([]byte, error) {
 		}
 		until := s.first
 		if s.greeted {
-			until = time.Now().Add(s.srv.Limits.Idle)
+			until = time.Now().Add(s.limits.Idle)
 		}
 		if err := s.readUntil(until); err != nil {
 			return nil, err
@@ -156,15 +157,15 @@ func (s *session) next() ([]byte, error) {
 		}
 		until := s.first
 		if s.greeted {
-			until = time.Now().Add(s.srv.Limits.Receive)
+			until = time.Now().Add(s.limits.Receive)
 		}
 		if err := s.readUntil(until); err != nil {
 			return nil, err
 		}
 	}
-	limit := s.srv.Limits.BeforeBind
+	limit := s.limits.BeforeBind
 	if s.who != nil {
-		limit = s.srv.Limits.Message
+		limit = s.limits.Message
 	}
 	msg, err := ldapmsg.ReadMessage(s.in, limit, s.message)
 	s.greeted = true
@@ -183,7 +184,7 @@ func (s *session) flush() error {
 	if len(s.out) == 0 {
 		return nil
 	}
-	if err := s.raw.SetWriteDeadline(time.Now().Add(s.srv.Limits.Write)); err != nil {
+	if err := s.raw.SetWriteDeadline(time.Now().Add(s.limits.Write)); err != nil {
 		return err
 	}
 	_, err := s.conn.Write(s.out)
@@ -231,7 +232,7 @@ func (s *session) farewell() {
 	}
 	if c, ok := s.raw.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		s.raw.SetReadDeadline(time.Now().Add(time.Second))
-		io.CopyN(io.Discard, s.raw, int64(s.srv.Limits.BeforeBind))
+		io.CopyN(io.Discard, s.raw, int64(s.limits.BeforeBind))
 	}
 }
 

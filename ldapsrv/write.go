@@ -30,7 +30,7 @@ func (s *session) change(what, dn string, attrs []ldapmsg.Attribute, do func(con
 		return ldapmsg.Result{Code: ldapmsg.UnwillingToPerform, Message: textWillNot}
 	}
 	// 3. Do it.
-	ctx, cancel := context.WithTimeout(s.ctx, s.srv.Limits.Change)
+	ctx, cancel := context.WithTimeout(s.ctx, s.limits.Change)
 	defer cancel()
 	err := do(ctx, who)
 	r := s.result(err)
