@@ -24,7 +24,7 @@ const (
 type Summary struct {
 	Users, Groups, Hashes int            // taken
 	Failed                int            // lines and items refused, here or there
-	Reasons               map[string]int // how often, by the service's reason or "invalidLine" or "duplicateInFile"
+	Reasons               map[string]int // results by the service's reason, and "invalidLine", "duplicateInFile"
 	Failures              []Failure      // the first of them
 	USN                   int64          // covers all that was taken
 }
@@ -238,6 +238,7 @@ func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, i
 		for i, r := range answer.Results {
 			if r.OK() {
 				ok++
+				p.count(r.Reason)
 				continue
 			}
 			f := where(of[i])
@@ -310,6 +311,12 @@ func (p *push) fail(f Failure) {
 	if len(p.summary.Failures) < maxFailures {
 		p.summary.Failures = append(p.summary.Failures, f)
 	}
+}
+
+func (p *push) count(reason string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.summary.Reasons[reason]++
 }
 
 func (p *push) advance(n int) {
