@@ -14,7 +14,8 @@ import (
 // An object's place on the feed is the higher of its own and its credential's
 // number. Both tables are read in the order of theirs, leaving out what
 // stands further on in the other, so the first limit rows are found without
-// reading the rest.
+// reading the rest. LATERAL with LIMIT leaves the planner nothing to choose but a
+// look-up by key.
 func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int) ([]tenant.Change, error) {
 	if limit <= 0 {
 		return nil, nil
@@ -29,8 +30,9 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 				WHERE c.usn > $1 AND NOT EXISTS (SELECT 1 FROM tenant.object o WHERE o.id = c.object_id AND o.usn > c.usn)
 				ORDER BY c.usn LIMIT $2)
 			ORDER BY usn LIMIT $2) f
-		JOIN tenant.object o ON o.id = f.id
-		LEFT JOIN tenant.credential c ON c.object_id = f.id
+		CROSS JOIN LATERAL (SELECT `+objectColumns+` FROM tenant.object o WHERE o.id = f.id LIMIT 1) o
+		LEFT JOIN LATERAL (SELECT c.version, c.source, c.must_change, c.legacy
+			FROM tenant.credential c WHERE c.object_id = f.id LIMIT 1) c ON true
 		ORDER BY f.usn`, int64(after), limit)
 	if err != nil {
 		return nil, fail(err, tenant.ErrConflict)
@@ -77,11 +79,13 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 // group comes again.
 func (d *Domain) groupMembers(ctx context.Context, groups [][16]byte, place map[tenant.ID]int) ([][]tenant.ID, error) {
 	rows, err := d.db.pool.Query(ctx, `SELECT m.group_id, o.id FROM tenant.member m
-			JOIN tenant.object o ON o.id = m.member_id
-			WHERE m.group_id = ANY($1) AND m.member_anchor = '' AND o.deleted IS NULL
+			CROSS JOIN LATERAL (SELECT o.id FROM tenant.object o
+				WHERE o.id = m.member_id AND o.deleted IS NULL LIMIT 1) o
+			WHERE m.group_id = ANY($1) AND m.member_anchor = ''
 		UNION SELECT m.group_id, o.id FROM tenant.member m
-			JOIN tenant.object o ON o.anchor = m.member_anchor AND o.anchor <> ''
-			WHERE m.group_id = ANY($1) AND m.member_anchor <> '' AND o.deleted IS NULL`, groups)
+			CROSS JOIN LATERAL (SELECT o.id FROM tenant.object o
+				WHERE o.anchor = m.member_anchor AND o.anchor <> '' AND o.deleted IS NULL LIMIT 1) o
+			WHERE m.group_id = ANY($1) AND m.member_anchor <> ''`, groups)
 	if err != nil {
 		return nil, fail(err, tenant.ErrConflict)
 	}

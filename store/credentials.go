@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"skyrealm/cred"
 	"skyrealm/tenant"
@@ -140,15 +141,20 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 			return err
 		}
 		var is int64
-		err = tx.QueryRow(ctx, `SELECT coalesce(c.version, 0) FROM tenant.object o
+		var replaced []pgtype.TID
+		var at pgtype.TID
+		err = tx.QueryRow(ctx, `SELECT coalesce(c.version, 0), c.ctid FROM tenant.object o
 			LEFT JOIN tenant.credential c ON c.object_id = o.id
-			WHERE o.id = $1 AND o.kind = 1 AND o.deleted IS NULL`, set.Object).Scan(&is)
-		if errors.Is(err, pgx.ErrNoRows) || err == nil && is != was {
+			WHERE o.id = $1 AND o.kind = 1 AND o.deleted IS NULL`, set.Object).Scan(&is, &at)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && (is != was || set.Version < is) {
 			return decided{tenant.ErrConflict}
 		} else if err != nil {
 			return err
 		}
-		if err := w.insert(ctx, sets, sealed, []int{0}); err != nil {
+		if at.Valid {
+			replaced = append(replaced, at)
+		}
+		if err := w.replace(ctx, sets, sealed, []int{0}, replaced); err != nil {
 			return err
 		}
 		usn = w.usn
@@ -178,87 +184,87 @@ func (t *Tenant) seal(sets []tenant.Credential, name string) ([][]byte, error) {
 // equal is what is stored decrypted and compared; so no fingerprint of it
 // needs to stand in the clear beside it.
 func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, sealed [][]byte, name string) ([]tenant.Outcome, error) {
-	ids, versions := make([][16]byte, len(sets)), make([]int64, len(sets))
+	ids, places := make([][16]byte, len(sets)), make(map[[16]byte]int, len(sets))
 	for i := range sets {
-		ids[i], versions[i] = sets[i].Object, sets[i].Version
+		ids[i], places[sets[i].Object] = sets[i].Object, i
 	}
-	rows, err := w.tx.Query(ctx, `SELECT s.n, c.version, c.must_change,
-			CASE WHEN c.version = s.version THEN c.digest END, c.legacy <> ''
-		FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY s (id, version, n)
-		JOIN tenant.object o ON o.id = s.id AND o.kind = 1 AND o.deleted IS NULL
-		LEFT JOIN tenant.credential c ON c.object_id = s.id`, ids, versions)
-	if err != nil {
-		return nil, err
+	var users int
+	type row struct {
+		at                 pgtype.TID
+		version            int64
+		mustChange, legacy bool
+		digest             []byte
 	}
-	outcomes := make([]tenant.Outcome, len(sets))
-	users := 0
-	var n int64
-	var version *int64
-	var mustChange, legacy *bool
-	var old []byte
-	_, err = pgx.ForEachRow(rows, []any{&n, &version, &mustChange, &old, &legacy}, func() error {
-		users++
-		s := &sets[n-1]
-		switch {
-		case version == nil || *version < s.Version:
-			outcomes[n-1] = tenant.Stored
-		case *version > s.Version:
-			outcomes[n-1] = tenant.Superseded
-		default:
-			outcomes[n-1] = tenant.Stored
-			// A damaged row is one to be replaced. Sealed parts are never
-			// equal; that they came at all is news (Domain Services were enabled).
-			digest, err := openDigest(w.t.ring, name, s.Object, s.Version, old)
-			if err == nil && digest.Equal(s.Digest) && *mustChange == s.MustChange && *legacy == (s.Legacy != "") {
-				outcomes[n-1] = tenant.Unchanged
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	current := make([]row, len(sets))
+	var b pgx.Batch
+	b.Queue(`SELECT count(*) FROM tenant.object o WHERE o.id = ANY($1) AND o.kind = 1 AND o.deleted IS NULL`, ids).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&users) })
+	b.Queue(`SELECT c.object_id, c.ctid, c.version, c.must_change, c.legacy <> '', c.digest
+		FROM tenant.credential c WHERE c.object_id = ANY($1)`, ids).
+		Query(func(rows pgx.Rows) error {
+			var id [16]byte
+			var c row
+			_, err := pgx.ForEachRow(rows, []any{&id, &c.at, &c.version, &c.mustChange, &c.legacy, &c.digest}, func() error {
+				current[places[id]] = c
+				return nil
+			})
+			return err
+		})
+	if err := w.tx.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, err
 	}
 	if users != len(sets) {
 		return nil, decided{tenant.ErrConflict}
 	}
+	outcomes := make([]tenant.Outcome, len(sets))
 	winners := make([]int, 0, len(sets))
-	for i, o := range outcomes {
-		if o == tenant.Stored {
-			winners = append(winners, i)
+	var replaced []pgtype.TID
+	for i := range sets {
+		s, c := &sets[i], &current[i]
+		outcomes[i] = tenant.Stored
+		if c.at.Valid {
+			if c.version > s.Version {
+				outcomes[i] = tenant.Superseded
+				continue
+			}
+			// Sealed parts are never equal; that they came at all is news
+			// (Domain Services were enabled).
+			if c.version == s.Version && c.mustChange == s.MustChange && c.legacy == (s.Legacy != "") {
+				digest, err := openDigest(w.t.ring, name, s.Object, s.Version, c.digest)
+				if err == nil && digest.Equal(s.Digest) { // a damaged row is one to be replaced
+					outcomes[i] = tenant.Unchanged
+					continue
+				}
+			}
+			replaced = append(replaced, c.at)
+		}
+		winners = append(winners, i)
+	}
+	return outcomes, w.replace(ctx, sets, sealed, winners, replaced)
+}
+
+// replace stores the sets at the places winners, all of them whole, and takes away the rows
+// that they replace. The feed's lock, under which those were read, makes this as
+// good as INSERT ... ON CONFLICT, and COPY takes less than half of its time.
+func (w *writer) replace(ctx context.Context, sets []tenant.Credential, sealed [][]byte, winners []int, replaced []pgtype.TID) error {
+	if len(replaced) > 0 {
+		tag, err := w.tx.Exec(ctx, `DELETE FROM tenant.credential WHERE ctid = ANY($1)`, replaced)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() != int64(len(replaced)) {
+			return decided{tenant.ErrConflict}
 		}
 	}
 	if len(winners) == 0 {
-		return outcomes, nil
+		return nil
 	}
-	return outcomes, w.insert(ctx, sets, sealed, winners)
-}
-
-// insert stores the sets at the places which, all of them whole. Under the feed's lock the condition on
-// the version can't fail for those that credentials chose.
-func (w *writer) insert(ctx context.Context, sets []tenant.Credential, sealed [][]byte, which []int) error {
-	n := len(which)
-	ids, versions, sources, must := make([][16]byte, n), make([]int64, n), make([]int16, n), make([]bool, n)
-	digests, legacies := make([][]byte, n), make([]string, n)
-	for i, j := range which {
-		s := &sets[j]
-		ids[i], versions[i], sources[i], must[i] = s.Object, s.Version, int16(s.Source), s.MustChange
-		digests[i], legacies[i] = sealed[j], string(s.Legacy)
-	}
-	tag, err := w.tx.Exec(ctx, `INSERT INTO tenant.credential AS c
-			(object_id, version, source, must_change, usn, digest, legacy)
-		SELECT s.id, s.version, s.source, s.must_change, $1 + s.n, s.digest, s.legacy
-		FROM unnest($2::uuid[], $3::bigint[], $4::smallint[], $5::bool[], $6::bytea[], $7::text[])
-			WITH ORDINALITY s (id, version, source, must_change, digest, legacy, n)
-		ON CONFLICT (object_id) DO UPDATE SET version = excluded.version, source = excluded.source,
-			must_change = excluded.must_change, usn = excluded.usn, digest = excluded.digest, legacy = excluded.legacy
-		WHERE c.version <= excluded.version`,
-		int64(w.usn), ids, versions, sources, must, digests, legacies)
-	if err != nil {
-		return err
-	}
-	if tag.RowsAffected() != int64(n) {
-		return decided{tenant.ErrConflict}
-	}
-	w.usn += tenant.USN(n)
-	return nil
+	_, err := w.tx.CopyFrom(ctx, pgx.Identifier{"tenant", "credential"},
+		[]string{"object_id", "version", "source", "must_change", "usn", "digest", "legacy"},
+		pgx.CopyFromSlice(len(winners), func(i int) ([]any, error) {
+			s := &sets[winners[i]]
+			w.usn++
+			return []any{[16]byte(s.Object), s.Version, int16(s.Source), s.MustChange, int64(w.usn), sealed[winners[i]], string(s.Legacy)}, nil
+		}))
+	return err
 }

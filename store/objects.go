@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"skyrealm/tenant"
 )
@@ -248,37 +249,31 @@ func (w *writer) members(ctx context.Context, writes []tenant.ObjectWrite) error
 			want[memberKey{o.ID, m.ID, m.Anchor}] = struct{}{}
 		}
 	}
-	var gone struct {
-		groups, ids [][16]byte
-		anchors     []string
-	}
+	var gone []pgtype.TID
 	if groups != nil {
-		rows, err := w.tx.Query(ctx, `SELECT m.group_id, m.member_id, m.member_anchor FROM tenant.member m
+		rows, err := w.tx.Query(ctx, `SELECT m.ctid, m.group_id, m.member_id, m.member_anchor FROM tenant.member m
 			WHERE m.group_id = ANY($1)`, groups)
 		if err != nil {
 			return err
 		}
+		var at pgtype.TID
 		var group, id [16]byte
 		var anchor string
-		_, err = pgx.ForEachRow(rows, []any{&group, &id, &anchor}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&at, &group, &id, &anchor}, func() error {
 			k := memberKey{group, id, anchor}
 			if _, ok := want[k]; ok {
 				delete(want, k)
-				return nil
+			} else {
+				gone = append(gone, at)
 			}
-			gone.groups, gone.ids, gone.anchors = append(gone.groups, group), append(gone.ids, id), append(gone.anchors, anchor)
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if gone.groups != nil {
-		_, err := w.tx.Exec(ctx, `DELETE FROM tenant.member m
-			USING unnest($1::uuid[], $2::uuid[], $3::text[]) s (group_id, id, anchor)
-			WHERE m.group_id = s.group_id AND m.member_id = s.id AND m.member_anchor = s.anchor`,
-			gone.groups, gone.ids, gone.anchors)
-		if err != nil {
+	if gone != nil {
+		if _, err := w.tx.Exec(ctx, `DELETE FROM tenant.member WHERE ctid = ANY($1)`, gone); err != nil {
 			return err
 		}
 	}
@@ -297,12 +292,12 @@ func (w *writer) members(ctx context.Context, writes []tenant.ObjectWrite) error
 // touchGroups puts those groups on the feed whose effective members change because an object
 // comes, goes, comes back or is anchored anew.
 func (w *writer) touchGroups(ctx context.Context, writes []tenant.ObjectWrite, old map[tenant.ID]stored) error {
-	inBatch := make([][16]byte, 0, len(writes))
+	inBatch := make(map[tenant.ID]struct{}, len(writes))
 	var ids [][16]byte
 	var anchors []string
 	for i := range writes {
 		o := &writes[i].Object
-		inBatch = append(inBatch, o.ID)
+		inBatch[o.ID] = struct{}{}
 		was, replaced := old[o.ID]
 		if replaced && was.anchor == o.Anchor && was.deleted == !o.Deleted.IsZero() {
 			continue
@@ -317,15 +312,25 @@ func (w *writer) touchGroups(ctx context.Context, writes []tenant.ObjectWrite, o
 	if ids == nil {
 		return nil
 	}
-	tag, err := w.tx.Exec(ctx, `UPDATE tenant.object o SET usn = $1 + g.n
-		FROM (SELECT s.group_id, row_number() OVER () AS n
-			FROM (SELECT m.group_id FROM tenant.member m WHERE m.member_anchor = '' AND m.member_id = ANY($2)
-				UNION SELECT m.group_id FROM tenant.member m WHERE m.member_anchor <> '' AND m.member_anchor = ANY($3)) s
-			JOIN tenant.object live ON live.id = s.group_id AND live.deleted IS NULL AND live.id <> ALL($4)) g
-		WHERE o.id = g.group_id`, int64(w.usn), ids, list(anchors), inBatch)
+	rows, err := w.tx.Query(ctx, `SELECT s.group_id
+		FROM (SELECT m.group_id FROM tenant.member m WHERE m.member_anchor = '' AND m.member_id = ANY($1)
+			UNION SELECT m.group_id FROM tenant.member m WHERE m.member_anchor <> '' AND m.member_anchor = ANY($2)) s
+		CROSS JOIN LATERAL (SELECT 1 FROM tenant.object o WHERE o.id = s.group_id AND o.deleted IS NULL LIMIT 1) live`,
+		ids, list(anchors))
 	if err != nil {
 		return err
 	}
-	w.usn += tenant.USN(tag.RowsAffected())
-	return nil
+	var b pgx.Batch
+	var group [16]byte
+	_, err = pgx.ForEachRow(rows, []any{&group}, func() error {
+		if _, ok := inBatch[group]; !ok {
+			w.usn++
+			b.Queue(`UPDATE tenant.object SET usn = $2 WHERE id = $1`, group, int64(w.usn))
+		}
+		return nil
+	})
+	if err != nil || b.Len() == 0 {
+		return err
+	}
+	return each(w.tx.SendBatch(ctx, &b), b.Len(), tenant.ErrConflict)
 }

@@ -30,6 +30,9 @@ func (d *Domain) scanRecord(row pgx.CollectableRow, name string) (r domain.Recor
 		return r, err
 	}
 	r.Created, r.Changed = r.Created.UTC(), r.Changed.UTC()
+	if len(r.SPNs) == 0 {
+		r.SPNs = nil // as it was written
+	}
 	if source != nil {
 		r.Source = *source
 	}

@@ -174,6 +174,9 @@ func (r *objectRow) targets() []any {
 func (r *objectRow) object() (tenant.Object, error) {
 	o := r.Object
 	o.Created, o.Changed = o.Created.UTC(), o.Changed.UTC()
+	if len(o.Roles) == 0 {
+		o.Roles = nil // as it was written
+	}
 	if r.deleted != nil {
 		o.Deleted = r.deleted.UTC()
 	}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"skyrealm/cred"
+	"skyrealm/tenant"
+)
+
+// Rows as a first password sync sends them: every user with digest and legacy hashes
+// of the size that NT hash and two Kerberos keys have when sealed.
+const (
+	benchUsers = 20_000
+	benchBatch = tenant.MaxBatchItems
+)
+
+func benchSets(b testing.TB, users []tenant.Object) []tenant.Credential {
+	noise := make([]byte, 660)
+	rand.Read(noise)
+	d := digest(b, "password")
+	sets := make([]tenant.Credential, len(users))
+	for i := range sets {
+		rand.Read(noise[:32])
+		sets[i] = tenant.Credential{Object: users[i].ID, Source: tenant.FromSync, Digest: d,
+			Legacy: cred.Sealed(base64.RawURLEncoding.EncodeToString(noise))}
+	}
+	return sets
+}
+
+func benchHouse(b *testing.B) (*house, []tenant.Credential) {
+	h := newHouse(b)
+	users := make([]tenant.Object, benchUsers)
+	for i := range users {
+		users[i] = user(b, fmt.Sprint("u", i))
+	}
+	for i := 0; i < benchUsers; i += benchBatch {
+		h.put(b, users[i:i+benchBatch]...)
+	}
+	return h, benchSets(b, users)
+}
+
+func report(b *testing.B) { b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s") }
+
+// BenchmarkPutCredentials is one writer that sends batches of 1000; an op is one item.
+// first: the users' first sets. newer: each replaces one. again: a re-send.
+func BenchmarkPutCredentials(b *testing.B) {
+	for _, kind := range []string{"first", "newer", "again"} {
+		b.Run(kind, func(b *testing.B) {
+			h, sets := benchHouse(b)
+			run := func(n int) {
+				for done := 0; done < n; {
+					batch := sets[done%benchUsers:][:min(benchBatch, n-done)]
+					if kind == "first" && done > 0 && done%benchUsers == 0 {
+						b.StopTimer()
+						mustExec(b, h.admin, `TRUNCATE tenant.credential`)
+						b.StartTimer()
+					}
+					if kind == "newer" {
+						for i := range batch {
+							batch[i].Version++
+						}
+					}
+					if _, _, err := h.tenant.PutCredentials(b.Context(), batch); err != nil {
+						b.Fatal(err)
+					}
+					done += len(batch)
+				}
+			}
+			if kind != "first" {
+				run(benchUsers)
+			}
+			b.ResetTimer()
+			run(b.N)
+			report(b)
+		})
+	}
+}
+
+// BenchmarkPutCredentialsParallel is four writers on users of their own, each sending
+// the next version of them; compare with newer.
+func BenchmarkPutCredentialsParallel(b *testing.B) {
+	const writers = 4
+	h, sets := benchHouse(b)
+	b.ResetTimer()
+	done := make(chan error)
+	for w := range writers {
+		own := sets[w*benchUsers/writers:][:benchUsers/writers]
+		go func() {
+			for n := 0; n < b.N/writers; n += benchBatch {
+				batch := own[n%len(own):][:benchBatch]
+				for i := range batch {
+					batch[i].Version++
+				}
+				if _, _, err := h.tenant.PutCredentials(b.Context(), batch); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range writers {
+		check(b, <-done)
+	}
+	report(b)
+}
+
+// BenchmarkCopy is what the above is measured against: the same rows, encrypted before the
+// clock starts, by one bare COPY. bare: into a table without any index;
+// indexed: into one with the indexes of tenant.credential.
+func BenchmarkCopy(b *testing.B) {
+	for _, like := range []string{"bare", "indexed"} {
+		b.Run(like, func(b *testing.B) {
+			h, sets := benchHouse(b)
+			name, err := h.tenant.tenantID(b.Context())
+			check(b, err)
+			sealed, err := h.tenant.seal(sets, name)
+			check(b, err)
+			mustExec(b, h.admin, `CREATE TABLE target (LIKE tenant.credential INCLUDING STORAGE)`)
+			if like == "indexed" {
+				mustExec(b, h.admin, `CREATE UNIQUE INDEX ON target (object_id)`)
+				mustExec(b, h.admin, `CREATE UNIQUE INDEX ON target (usn)`)
+			}
+			columns := []string{"object_id", "version", "source", "must_change", "usn", "digest", "legacy"}
+			b.ResetTimer()
+			for done := 0; done < b.N; {
+				n := min(benchUsers, b.N-done)
+				if done > 0 {
+					b.StopTimer()
+					mustExec(b, h.admin, `TRUNCATE target`)
+					b.StartTimer()
+				}
+				_, err := h.pool.CopyFrom(b.Context(), pgx.Identifier{"target"}, columns,
+					pgx.CopyFromSlice(n, func(i int) ([]any, error) {
+						s := &sets[i]
+						return []any{[16]byte(s.Object), s.Version, int16(s.Source), s.MustChange, int64(i), sealed[i], string(s.Legacy)}, nil
+					}))
+				check(b, err)
+				done += n
+			}
+			report(b)
+		})
+	}
+}
