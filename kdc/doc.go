@@ -1,0 +1,23 @@
+// Package kdc is the managed domain's Key Distribution Center: Kerberos as
+// Active Directory speaks it, over the domain in memory.
+//
+// [KDC.Handle] is a function from request to reply. Its phases, in order, stand
+// in as.go and tgs.go; what they call has one file per subject:
+//
+//	kdc.go              the KDC, its policy, one request from bytes to bytes
+//	as.go, tgs.go       the two exchanges
+//	principal.go        names to accounts
+//	preauth.go          what a client is asked to prove, and preauth_*.go how
+//	etypes.go           which key for what
+//	times.go            how long tickets live, and which flags they carry
+//	pac.go              who the PAC says the client is
+//	reply.go            ticket and reply, encrypted where they are written
+//	replay.go           a request that comes twice
+//	error.go            every refusal, on the wire and in the log
+//	serve.go            the sockets
+//
+// Sign-ins touch no database: names, keys and groups come from [domain.Replica].
+//
+// References: RFC 4120 (the protocol), RFC 6806 (canonicalization), RFC 3962,
+// [MS-KILE] (what Active Directory adds), [MS-PAC].
+package kdc

@@ -1,0 +1,146 @@
+package kdc
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"skyrealm/cred"
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+)
+
+// strengths is the order in which Active Directory chooses ([MS-KILE]
+// §3.1.5.2). The order of a client's list does not count, only what is in it:
+// the list is not protected, and who shortens it must not win RC4 by that.
+var strengths = [...]etype.ID{etype.AES256SHA1, etype.AES128SHA1, etype.RC4}
+
+// allowed reports whether an account with these keys may use an etype: RC4 is
+// for accounts that have nothing better (CVE-2022-37966).
+func (p *Policy) allowed(l *cred.Legacy, id etype.ID) bool {
+	return id != etype.RC4 || p.AllowRC4 || !hasAES(l)
+}
+
+func hasAES(l *cred.Legacy) bool {
+	for i := range l.Keys {
+		if id := l.Keys[i].Key.ID(); id == etype.AES256SHA1 || id == etype.AES128SHA1 {
+			return true
+		}
+	}
+	return false
+}
+
+// listed reports whether the client can use an etype.
+func (x *exchange) listed(id etype.ID) bool { return slices.Contains(x.req.ETypes, int32(id)) }
+
+// clientKey returns the client's key of an etype that it may and can use.
+func (x *exchange) clientKey(id etype.ID) (cred.KerberosKey, bool) {
+	l := &x.client.Secrets.Current
+	if !x.listed(id) || !x.k.Policy.allowed(l, id) {
+		return cred.KerberosKey{}, false
+	}
+	return l.Key(id)
+}
+
+// replyKey is what a reply is encrypted in.
+type replyKey struct {
+	key   etype.Key
+	kvno  uint32
+	usage uint32
+}
+
+// sessionKey is the key that client and service are given.
+type sessionKey struct {
+	id    etype.ID
+	bytes [32]byte
+}
+
+func (s *sessionKey) wire() krb5.EncryptionKey {
+	return krb5.NewEncryptionKey(int32(s.id), s.bytes[:s.id.KeySize()])
+}
+
+// chooseSession picks the strongest etype that client and service share. That a
+// service has AES keys says that it can use them; one that has only an NT hash
+// runs, as far as we know, on a machine with AES all the same, so a client that
+// can is given AES for the session (as AD since November 2022).
+func (x *exchange) chooseSession() error {
+	for _, id := range strengths {
+		if x.listed(id) && x.k.Policy.allowed(&x.service.account.Secrets.Current, id) {
+			x.session.id = id
+			return nil
+		}
+	}
+	return refuse(krb5.ErrETypeNoSupp, "no session key type in common")
+}
+
+// keyVersion is one version of an account's ticket key.
+type keyVersion struct {
+	kvno   uint32
+	key    etype.Key     // signs PACs
+	ticket *etype.Cipher // encrypts tickets
+}
+
+func newVersion(l *cred.Legacy, kvno uint32) *keyVersion {
+	for _, id := range strengths {
+		if k, ok := l.Key(id); ok {
+			return &keyVersion{kvno: kvno, key: k.Key, ticket: k.Key.Cipher(krb5.UsageTicket)}
+		}
+	}
+	return nil
+}
+
+// serviceKeys is what it takes to issue tickets for an account. Only its
+// strongest key is in use: the krbtgt's NT hash, which every copy of the
+// account database yields first, neither makes nor opens a ticket.
+type serviceKeys struct {
+	account  *domain.Object
+	current  *keyVersion
+	previous *keyVersion // of the krbtgt: tickets live on when its key rolls
+}
+
+// find returns the version that an encrypted part names.
+func (s *serviceKeys) find(e *krb5.EncryptedData) (*keyVersion, error) {
+	v := s.current
+	if e.KVNO != 0 && e.KVNO != v.kvno {
+		if v = s.previous; v == nil || e.KVNO != v.kvno {
+			return nil, refuse(krb5.ErrBadKeyVer, "no such version of the krbtgt's key")
+		}
+	}
+	if e.EType != int32(v.key.ID()) {
+		return nil, refuse(krb5.ErrETypeNoSupp, "tickets are not issued under this type of key")
+	}
+	return v, nil
+}
+
+// keyCache keeps derived ticket keys, by RID. An entry serves one version of the
+// account only; a changed account has another Object and replaces it.
+type keyCache struct {
+	byRID sync.Map
+	n     atomic.Int64
+}
+
+// maxCachedKeys bounds the cache: 1 kB each, and a domain with more services
+// than this derives some again.
+const maxCachedKeys = 1 << 14
+
+// of returns nil for an account without keys.
+func (c *keyCache) of(o *domain.Object) *serviceKeys {
+	if v, ok := c.byRID.Load(o.RID); ok {
+		if s := v.(*serviceKeys); s.account == o {
+			return s
+		}
+	}
+	s := &serviceKeys{account: o, current: newVersion(&o.Secrets.Current, o.Secrets.KVNO)}
+	if s.current == nil {
+		return nil
+	}
+	if o.RID == domain.RIDKrbtgt && o.Secrets.KVNO > 1 {
+		s.previous = newVersion(&o.Secrets.Previous, o.Secrets.KVNO-1)
+	}
+	if _, was := c.byRID.Swap(o.RID, s); !was && c.n.Add(1) > maxCachedKeys {
+		c.n.Store(0)
+		c.byRID.Clear()
+	}
+	return s
+}

@@ -1,0 +1,209 @@
+package kdc
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"skyrealm/der"
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/pac"
+)
+
+// KDC answers Kerberos requests for one domain. Set the exported fields before
+// the first request; Handle may then be called from any number of goroutines.
+type KDC struct {
+	Replica *domain.Replica
+	Now     func() time.Time
+	Rand    io.Reader // safe for concurrent use; all keys and confounders come from it
+	Policy  Policy
+	Log     *slog.Logger // nil: no log
+	Count   Counters
+
+	once  sync.Once
+	realm string
+	tgs   krb5.PrincipalName // krbtgt/REALM
+
+	keys   keyCache
+	replay replayCache
+}
+
+// Policy is what the domain's administrators decide. A zero field has the
+// default of Active Directory.
+type Policy struct {
+	MaxLife  time.Duration // of a ticket; 0: 10 hours
+	MaxRenew time.Duration // how long a ticket can be renewed; 0: 7 days
+	Skew     time.Duration // between our clock and a client's; 0: 5 minutes
+	// AllowRC4 lets accounts that have AES keys use RC4 as well. Without it RC4
+	// is for those that have nothing better.
+	AllowRC4 bool
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}
+
+func (p *Policy) maxLife() time.Duration  { return or(p.MaxLife, 10*time.Hour) }
+func (p *Policy) maxRenew() time.Duration { return or(p.MaxRenew, 7*24*time.Hour) }
+func (p *Policy) skew() time.Duration     { return or(p.Skew, 5*time.Minute) }
+
+// Counters count since the start.
+type Counters struct {
+	AS, TGS       atomic.Uint64 // requests that could be decoded
+	Tickets       atomic.Uint64 // replies with a ticket, repeated ones too
+	Repeats       atomic.Uint64 // of these, those that answered a request come twice
+	Dropped       atomic.Uint64 // what was no request, and got no answer
+	TooBig        atomic.Uint64 // replies that did not fit a datagram
+	Panics        atomic.Uint64
+	refused       [maxErrorCode]atomic.Uint64
+	TCPOpen       atomic.Int64  // connections now
+	TCPCrowdedOut atomic.Uint64 // connections closed for newer ones
+}
+
+// maxErrorCode is above every code in use (RFC 6113 §7 has the highest, 93).
+const maxErrorCode = 128
+
+// Refused returns how many requests were answered with the error code.
+func (c *Counters) Refused(code krb5.ErrorCode) uint64 {
+	if code < 0 || code >= maxErrorCode {
+		return 0
+	}
+	return c.refused[code].Load()
+}
+
+// MaxUDPReply is the longest reply in a datagram: what fits the smallest usual
+// MTU with a tunnel's headers. Clients told RESPONSE_TOO_BIG come by TCP.
+const MaxUDPReply = 1400
+
+// exchange is one request on its way to a reply. It is used again and again, as
+// its buffers are most of what a request costs.
+type exchange struct {
+	k    *KDC
+	from netip.AddrPort
+	raw  []byte
+	now  time.Time // to the microsecond
+	req  krb5.KDCReq
+
+	client  *domain.Object
+	cname   krb5.PrincipalName // as the tickets have it
+	service target
+
+	proof   []byte // the ciphertext that proved who asks: what must not come twice
+	reply   replyKey
+	session sessionKey
+
+	ap     krb5.APReq
+	auth   krb5.Authenticator
+	tgt    krb5.EncTicketPart
+	ticket krb5.EncTicketPart
+	part   krb5.EncKDCRepPart
+	rep    krb5.KDCRep
+
+	// The room that all of it is decrypted into and written in.
+	tgtPlain, authPlain, plain, pacRoom []byte
+	out, aux                            der.Writer
+	outRoom                             [4096]byte
+	auxRoom                             [3072]byte
+	etypeInfo                           krb5.ETypeInfo2
+	padata                              krb5.MethodData
+	authData                            krb5.AuthorizationData
+	groups                              []pac.Group
+	lastReq                             [1]krb5.LastReq
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// Handle answers one request; nil means that nothing is sent back. The reply may
+// be kept for a repeated request, so the caller must not change it. It does not
+// use request after it returns.
+func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, tcp bool) (reply []byte) {
+	k.once.Do(k.init)
+	x := exchanges.Get().(*exchange)
+	x.begin(k, request, from)
+	defer func() {
+		// The last defence: one request must not end the sign-ins of all. The
+		// exchange is left to the collector, and nothing of the request is
+		// logged, as it may be what breaks the log.
+		if p := recover(); p != nil {
+			k.Count.Panics.Add(1)
+			k.Log.ErrorContext(ctx, "kdc: panic in a request", "from", from.String(), "stack", string(debug.Stack()))
+			reply = nil
+			return
+		}
+		x.end()
+	}()
+
+	reply, err := x.answer()
+	if err != nil {
+		reply = x.refuse(ctx, err)
+	}
+	if !tcp && len(reply) > MaxUDPReply {
+		k.Count.TooBig.Add(1)
+		reply = x.refuse(ctx, krb5.ErrResponseTooBig)
+	}
+	return reply
+}
+
+func (k *KDC) init() {
+	k.realm = k.Replica.Info.Realm()
+	k.tgs = krb5.Principal(krb5.NTSrvInst, "krbtgt", k.realm)
+	if k.Log == nil {
+		k.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (x *exchange) begin(k *KDC, request []byte, from netip.AddrPort) {
+	x.k, x.from, x.raw = k, from, request
+	x.now = k.Now().UTC().Truncate(time.Microsecond)
+	x.out.Reset(x.outRoom[:])
+	x.aux.Reset(x.auxRoom[:])
+}
+
+// end forgets whom the exchange was about, before it serves another.
+func (x *exchange) end() {
+	clear(x.tgtPlain[:cap(x.tgtPlain)])
+	clear(x.authPlain[:cap(x.authPlain)])
+	clear(x.plain[:cap(x.plain)])
+	x.reply, x.session = replyKey{}, sessionKey{}
+	x.client, x.service, x.cname = nil, target{}, krb5.PrincipalName{}
+	x.raw, x.proof, x.k = nil, nil, nil
+	exchanges.Put(x)
+}
+
+// answer is phase 1, decoding, and the choice of the exchange. A nil reply
+// without an error is no answer at all.
+func (x *exchange) answer() ([]byte, error) {
+	if len(x.raw) == 0 {
+		return x.drop()
+	}
+	switch der.Tag(x.raw[0]) {
+	case der.Application(krb5.MsgASReq), der.Application(krb5.MsgTGSReq):
+	default:
+		// Errors and replies least of all: two KDCs, or one and itself, would
+		// answer each other for ever (CVE-2002-2443 is kpasswd's).
+		return x.drop()
+	}
+	if x.req.Unmarshal(x.raw) != nil {
+		return x.drop()
+	}
+	if x.req.MsgType == krb5.MsgASReq {
+		x.k.Count.AS.Add(1)
+		return x.as()
+	}
+	x.k.Count.TGS.Add(1)
+	return x.tgsExchange()
+}
+
+func (x *exchange) drop() ([]byte, error) {
+	x.k.Count.Dropped.Add(1)
+	return nil, nil
+}

@@ -1,0 +1,120 @@
+package kdc
+
+import (
+	"strings"
+
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+	"skyrealm/krb5/pac"
+	"skyrealm/sid"
+)
+
+const (
+	notDelegated     = domain.UACNotDelegated
+	trustedForDeleg  = 0x80000 // of userAccountControl ([MS-ADTS] §2.2.16)
+	groupAttributes  = pac.GroupUsual
+	assertedIdentity = 1 // S-1-18-1: a KDC saw the password ([MS-DTYP] §2.4.2.4)
+)
+
+var authorityAsserted = []pac.SIDAttributes{{SID: sid.New(18, assertedIdentity), Attributes: groupAttributes}}
+
+// openPAC returns the TGT's PAC when it is ours and the ticket's.
+func (x *exchange) openPAC(v *keyVersion) (*pac.PAC, error) {
+	if x.tgt.PAC == nil {
+		return nil, refuse(krb5.ErrTGTRevoked, "the TGT has no PAC")
+	}
+	if x.tgt.AuthData.Contains(krb5.ADWin2kPAC) {
+		return nil, refuse(krb5.ErrTGTRevoked, "the TGT has two PACs")
+	}
+	// The key that decrypted the ticket signed both ways: a TGT's service is
+	// the KDC itself.
+	if err := pac.Verify(x.tgt.PAC, v.key, nil, v.key); err != nil {
+		return nil, refuse(krb5.ErrTGTRevoked, err.Error())
+	}
+	p, err := pac.Parse(x.tgt.PAC)
+	if err != nil {
+		return nil, refuse(krb5.ErrTGTRevoked, err.Error())
+	}
+	if p.Client.Name != pacName(x.tgt.CName) || !p.Client.AuthTime.Equal(x.tgt.AuthTime) {
+		return nil, refuse(krb5.ErrTGTRevoked, "the PAC is of another ticket")
+	}
+	// Only TGTs name their requestor. A ticket for kadmin/changepw is under
+	// the same key, and with its name rewritten is no TGT (CVE-2022-2031).
+	if p.Requestor == "" {
+		return nil, refuse(krb5.ErrTGTRevoked, "the PAC names no requestor")
+	}
+	return p, nil
+}
+
+func pacName(n krb5.PrincipalName) string { return strings.Join(n.Name, "/") }
+
+// sealPAC puts a signed PAC into the ticket, all else of which stands already.
+//
+// It says what the replica knows now, in service tickets as in TGTs: what a
+// client carried away an hour ago is believed in nothing but whom it names. So
+// who leaves a group has no more tickets that say otherwise, without a new
+// sign-in as in AD.
+//
+// DIVERGES: a client that asked for no PAC gets one all the same, in service
+// tickets too. Without one a service has only the name to go by, which is what
+// CVE-2020-25719 needs.
+func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
+	o, info := x.client, &x.k.Replica.Info
+	x.groups = x.groups[:0]
+	for _, rid := range x.k.Replica.Membership(o).RIDs {
+		x.groups = append(x.groups, pac.Group{RID: rid, Attributes: groupAttributes})
+	}
+	set := pac.FileTimeOf(o.Secrets.Set)
+	logon := pac.LogonInfo{
+		LogonTime: pac.FileTimeOf(x.ticket.AuthTime), LogoffTime: pac.Never, KickOffTime: pac.Never,
+		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: pac.Never,
+		EffectiveName: o.SAM, FullName: o.DisplayName,
+		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup, Groups: x.groups,
+		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: authorityAsserted,
+		LogonServer: info.DC, LogonDomainName: info.NetBIOS, LogonDomainID: info.SID,
+		UserAccountControl: samUAC(o.UAC),
+	}
+	client := pac.ClientInfo{AuthTime: x.ticket.AuthTime, Name: pacName(x.cname)}
+	upn := pac.UPNDNSInfo{UPN: o.UPN, DNSDomain: x.k.realm, SAM: o.SAM, SID: o.SID}
+	if upn.UPN == "" {
+		upn.UPN, upn.Constructed = o.SAM+"@"+info.DNSName, true
+	}
+	p := pac.PAC{Logon: &logon, Client: &client, UPN: &upn}
+	var ticket []byte
+	switch {
+	case x.service.tgs:
+		p.Attributes, p.Requestor = &attributes, o.SID
+	case !x.service.changePW:
+		// The ticket as it is with a zero byte for the PAC ([MS-PAC] §2.8.3).
+		x.ticket.PAC = []byte{0}
+		mark := x.aux.Len()
+		x.ticket.Marshal(&x.aux)
+		ticket = x.aux.Bytes()[:x.aux.Len()-mark]
+	}
+	signed, err := p.Sign(x.pacRoom[:0], x.service.keys.current.key, krbtgt, ticket)
+	if err != nil {
+		return err
+	}
+	x.pacRoom, x.ticket.PAC = signed, signed
+	return nil
+}
+
+// samUAC turns the directory's userAccountControl into SAM's ([MS-SAMR]
+// §2.2.1.12), which is what LOGON_INFO has.
+func samUAC(uac uint32) (v uint32) {
+	for _, m := range [...]struct{ ads, sam uint32 }{
+		{domain.UACDisabled, pac.AccountDisabled},
+		{domain.UACNormal, pac.AccountNormal},
+		{domain.UACWorkstation, pac.AccountWorkstation},
+		{domain.UACServer, pac.AccountServer},
+		{domain.UACDontExpirePassword, pac.AccountDontExpirePassword},
+		{trustedForDeleg, pac.AccountTrustedForDeleg},
+		{notDelegated, pac.AccountNotDelegated},
+	} {
+		if uac&m.ads != 0 {
+			v |= m.sam
+		}
+	}
+	return v
+}

@@ -1,0 +1,44 @@
+package kdc
+
+import (
+	"time"
+
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+)
+
+// encTimestamp is PA-ENC-TIMESTAMP (RFC 4120 §5.2.7.2): the time, encrypted in
+// the client's key. The reply is encrypted in the same key, the one that the
+// client has shown to have.
+func (x *exchange) encTimestamp(value []byte) error {
+	var e krb5.EncryptedData
+	if e.Unmarshal(value) != nil {
+		return x.askFor(krb5.ErrPreauthFailed, "malformed PA-ENC-TIMESTAMP")
+	}
+	id := etype.ID(e.EType)
+	k, ok := x.clientKey(id)
+	if !ok || (id != etype.AES256SHA1 && id != etype.AES128SHA1 && id != etype.RC4) {
+		return refuse(krb5.ErrETypeNoSupp, "timestamp in a type of key that the client may not use or did not list")
+	}
+	plain, err := k.Key.Decrypt(x.plain[:0], e.Cipher, krb5.UsageASReqTimestamp)
+	if err != nil {
+		return x.askFor(krb5.ErrPreauthFailed, "wrong password")
+	}
+	x.plain = plain
+	var ts krb5.PAEncTSEnc
+	if ts.Unmarshal(plain) != nil {
+		return x.askFor(krb5.ErrPreauthFailed, "malformed timestamp")
+	}
+	if !x.current(ts.Time) {
+		return refuse(krb5.ErrSkew, "the client's clock is off")
+	}
+	x.proof = e.Cipher
+	x.reply = replyKey{key: k.Key, kvno: x.client.Secrets.KVNO, usage: krb5.UsageASRepPart}
+	return nil
+}
+
+// current reports whether a client's time is within the skew of ours, which is
+// the last moment that counts.
+func (x *exchange) current(t time.Time) bool {
+	return t.Sub(x.now).Abs() <= x.k.Policy.skew()
+}

@@ -1,0 +1,151 @@
+package kdc
+
+import (
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+	"skyrealm/krb5/pac"
+)
+
+// tgsRequest is PA-TGS-REQ (RFC 4120 §3.3.1 and §3.2.3): an AP-REQ with a TGT,
+// whose authenticator vouches for the request's body. It finds the client, and
+// returns whether the client once asked for a PAC.
+func (x *exchange) tgsRequest() (pac.Attributes, error) {
+	value, ok := x.req.PAData.Find(krb5.PATGSReq)
+	if !ok {
+		return 0, refuse(krb5.ErrPADataTypeNoSupp, "no PA-TGS-REQ")
+	}
+	if x.ap.Unmarshal(value) != nil {
+		return 0, refuse(krb5.ErrGeneric, "malformed AP-REQ")
+	}
+	version, err := x.openTGT()
+	if err != nil {
+		return 0, err
+	}
+	if err := x.checkTGTTimes(); err != nil {
+		return 0, err
+	}
+	if err := x.openAuthenticator(); err != nil {
+		return 0, err
+	}
+	return x.identify(version)
+}
+
+// openTGT decrypts the ticket. Its name is not protected, so the key decides
+// what it is; tickets for other services are none of the TGS's.
+func (x *exchange) openTGT() (*keyVersion, error) {
+	t := &x.ap.Ticket
+	if n := t.SName.Name; len(n) != 2 || n[0] != "krbtgt" || !x.k.isRealm(n[1]) || !x.k.isRealm(t.Realm) {
+		return nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
+	}
+	krbtgt := x.k.Replica.ByRID(domain.RIDKrbtgt)
+	if krbtgt == nil {
+		return nil, refuse(krb5.ErrNoKey, "the domain has no krbtgt")
+	}
+	keys := x.k.keys.of(krbtgt)
+	if keys == nil {
+		return nil, refuse(krb5.ErrNoKey, "the krbtgt has no keys")
+	}
+	version, err := keys.find(&t.EncPart)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := version.ticket.Decrypt(x.tgtPlain[:0], t.EncPart.Cipher)
+	if err != nil {
+		return nil, refuse(krb5.ErrBadIntegrity, "the TGT does not decrypt")
+	}
+	x.tgtPlain = plain
+	if x.tgt.Unmarshal(plain) != nil {
+		return nil, refuse(krb5.ErrBadIntegrity, "malformed TGT")
+	}
+	return version, nil
+}
+
+func (x *exchange) checkTGTTimes() error {
+	skew := x.k.Policy.skew()
+	start := x.tgt.StartTime
+	if start.IsZero() {
+		start = x.tgt.AuthTime
+	}
+	switch {
+	case x.tgt.Flags&krb5.FlagInvalid != 0, start.Sub(x.now) > skew:
+		return refuse(krb5.ErrTktNYV, "the TGT is not yet valid")
+	case x.now.Sub(x.tgt.EndTime) > skew:
+		return refuse(krb5.ErrTktExpired, "the TGT has expired")
+	}
+	return nil
+}
+
+// openAuthenticator checks that the sender has the TGT's session key and that
+// the body is what it sent.
+func (x *exchange) openAuthenticator() error {
+	session, err := etype.NewKey(etype.ID(x.tgt.Key.Type), x.tgt.Key.Expose())
+	if err != nil {
+		return refuse(krb5.ErrBadIntegrity, "the TGT's session key is none")
+	}
+	if x.ap.Authenticator.EType != int32(session.ID()) {
+		return refuse(krb5.ErrBadIntegrity, "the authenticator is under another type of key")
+	}
+	// The usage is that of a TGS-REQ, whatever the ticket's name says.
+	plain, err := session.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher, krb5.UsageTGSReqAuthenticator)
+	if err != nil {
+		return refuse(krb5.ErrBadIntegrity, "the authenticator does not decrypt")
+	}
+	x.authPlain = plain
+	a := &x.auth
+	if a.Unmarshal(plain) != nil {
+		return refuse(krb5.ErrBadIntegrity, "malformed authenticator")
+	}
+	if a.CRealm != x.tgt.CRealm || !a.CName.Equal(x.tgt.CName) {
+		return refuse(krb5.ErrBadMatch, "the authenticator names another client")
+	}
+	if !x.current(a.CTime) {
+		return refuse(krb5.ErrSkew, "the client's clock is off")
+	}
+	// Only the session key's own checksum will do: one that needs no key, as
+	// MD5 or CRC32, lets anybody exchange the body (CVE-2018-16860, MS14-068).
+	if a.Checksum.Value == nil || a.Checksum.Type != session.ID().ChecksumType() {
+		return refuse(krb5.ErrInappCksum, "no checksum under the session key")
+	}
+	if session.VerifyChecksum(x.req.RawBody, a.Checksum.Value, krb5.UsageTGSReqChecksum) != nil {
+		return refuse(krb5.ErrModified, "the body is not what the authenticator vouches for")
+	}
+	x.proof = x.ap.Authenticator.Cipher
+	x.reply = replyKey{key: session, usage: krb5.UsageTGSRepPartSession}
+	if !a.Subkey.IsZero() {
+		sub, err := etype.NewKey(etype.ID(a.Subkey.Type), a.Subkey.Expose())
+		if err != nil {
+			return refuse(krb5.ErrETypeNoSupp, "the subkey is of no type that we know")
+		}
+		x.reply = replyKey{key: sub, usage: krb5.UsageTGSRepPartSubkey}
+	}
+	return nil
+}
+
+// identify finds the account that the TGT was issued to, by the SID that its
+// PAC says so: names can be given to somebody else meanwhile (CVE-2021-42287).
+// A TGT without a genuine PAC of ours is worth nothing (CVE-2020-25719).
+func (x *exchange) identify(v *keyVersion) (pac.Attributes, error) {
+	p, err := x.openPAC(v)
+	if err != nil {
+		return 0, err
+	}
+	domainSID, rid, ok := p.Requestor.Split()
+	if !ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID {
+		return 0, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")
+	}
+	o := x.k.Replica.ByRID(rid)
+	if o == nil || !o.SignsIn() || rid == domain.RIDKrbtgt {
+		return 0, refuse(krb5.ErrTGTRevoked, "the client is gone")
+	}
+	// DIVERGES: AD looks at a TGT's account again only after twenty minutes
+	// ([MS-KILE] §3.3.5.7.1). We have it at hand.
+	if o.Disabled() {
+		return 0, refuse(krb5.ErrClientRevoked, "client disabled")
+	}
+	x.client, x.cname = o, x.tgt.CName
+	if p.Attributes == nil {
+		return pac.PACImplicit, nil
+	}
+	return *p.Attributes, nil
+}

@@ -1,0 +1,129 @@
+package kdc
+
+import (
+	"strings"
+
+	"skyrealm/domain"
+	"skyrealm/krb5"
+)
+
+// isRealm reports whether text names our realm. Active Directory takes its DNS
+// name in any case and its NetBIOS name, and answers with the one true form, on
+// which a client that did not ask for canonicalization may stumble.
+func (k *KDC) isRealm(text string) bool {
+	return strings.EqualFold(text, k.realm) || strings.EqualFold(text, k.Replica.Info.NetBIOS)
+}
+
+// findClient is phase 3 of the AS exchange: whose password is to be proven?
+// A disabled account is refused before that, as AD does.
+func (x *exchange) findClient() error {
+	name := x.req.CName
+	o := x.k.clientByName(name)
+	if o == nil {
+		return refuse(krb5.ErrCPrincipalUnknown, "no such client")
+	}
+	// Nobody signs in as the krbtgt, enabled or not: a ticket in its name would
+	// be believed by whatever trusts the KDC.
+	if o.Disabled() || o.RID == domain.RIDKrbtgt {
+		return refuse(krb5.ErrClientRevoked, "client disabled")
+	}
+	x.client, x.cname = o, name
+	// RFC 6806 §5: the name of the account itself, where the client can take
+	// it; one that sends an enterprise name always can.
+	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise {
+		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
+	}
+	return nil
+}
+
+// clientByName finds an account by the names that clients sign in with
+// ([MS-KILE] §3.3.5.6.1). It never tries the name with a $ added or taken away:
+// that found the domain controller for a machine named like it (CVE-2021-42287).
+func (k *KDC) clientByName(name krb5.PrincipalName) *domain.Object {
+	var o *domain.Object
+	switch {
+	case len(name.Name) == 1 && strings.IndexByte(name.Name[0], '@') >= 0:
+		o = k.Replica.ByUPN(name.Name[0])
+	case len(name.Name) == 1:
+		o = k.Replica.BySAM(name.Name[0])
+	case len(name.Name) > 1:
+		// host/web.contoso.test, as keytabs of Unix machines have it.
+		if o = k.bySPN(name); o != nil && o.Kind != domain.Computer {
+			o = nil
+		}
+	}
+	if o == nil || !o.SignsIn() {
+		return nil
+	}
+	return o
+}
+
+// bySPN finds the account of a service's name. A slash within a component
+// would let two different names mean one account.
+func (k *KDC) bySPN(name krb5.PrincipalName) *domain.Object {
+	for _, c := range name.Name {
+		if c == "" || strings.IndexByte(c, '/') >= 0 {
+			return nil
+		}
+	}
+	return k.Replica.BySPN(strings.Join(name.Name, "/"))
+}
+
+// target is the service that a ticket is for.
+type target struct {
+	account  *domain.Object
+	keys     *serviceKeys
+	name     krb5.PrincipalName // as the ticket has it
+	tgs      bool               // the ticket is a TGT
+	changePW bool               // kadmin/changepw
+}
+
+// findService finds the account and keys of a service.
+func (x *exchange) findService() error {
+	name := x.req.SName
+	t := target{name: name}
+	const unknown = krb5.ErrSPrincipalUnknown
+	switch n := name.Name; {
+	case len(n) == 0:
+		return refuse(unknown, "no service named")
+	case strings.EqualFold(n[0], "krbtgt"):
+		// A ticket under the krbtgt's key that any other name leads to would be
+		// a TGT to whoever rewrites the name, which is not protected.
+		if len(n) != 2 || !x.k.isRealm(n[1]) {
+			return refuse(unknown, "not our krbtgt")
+		}
+		t.account, t.tgs = x.k.Replica.ByRID(domain.RIDKrbtgt), true
+		if x.req.Options&krb5.OptCanonicalize != 0 {
+			t.name = x.k.tgs
+		}
+	case len(n) == 1 && strings.IndexByte(n[0], '@') >= 0:
+		t.account = x.k.Replica.ByUPN(n[0])
+	case len(n) == 1:
+		t.account = x.k.Replica.BySAM(n[0])
+	default:
+		t.account = x.k.bySPN(name)
+	}
+	o := t.account
+	if o == nil || !o.SignsIn() {
+		return refuse(unknown, "no such service")
+	}
+	if o.RID == domain.RIDKrbtgt && !t.tgs {
+		if len(name.Name) != 2 {
+			return refuse(unknown, "the krbtgt by its account name")
+		}
+		t.changePW = true // its one service principal name
+	} else if o.Disabled() && !t.tgs {
+		return refuse(krb5.ErrServiceRevoked, "service disabled")
+	}
+	// A person's account is no service: its ticket would be encrypted in a key
+	// made from a password, there to be guessed at (CVE-2024-3183). [MS-KILE]
+	// §3.3.5.7: such accounts take user-to-user only.
+	if o.Kind == domain.User && len(o.SPNs) == 0 {
+		return refuse(krb5.ErrMustUseUser2User, "the account has no service principal name")
+	}
+	if t.keys = x.k.keys.of(o); t.keys == nil {
+		return refuse(krb5.ErrNullKey, "the service has no keys")
+	}
+	x.service = t
+	return nil
+}

@@ -1,0 +1,80 @@
+package kdc
+
+import (
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"skyrealm/krb5"
+)
+
+// replayCache remembers which proofs (encrypted timestamps and authenticators,
+// once found genuine) were answered and how.
+//
+// The same request again is the client's retransmission, or its change to TCP
+// after RESPONSE_TOO_BIG: it gets the same reply, byte for byte, and no second
+// session key comes into being. The same proof in another request is somebody
+// else's doing: KRB_AP_ERR_REPEAT.
+//
+// Its size is bounded: two generations of replayShards times replayEntries. A
+// KDC so busy that it forgets within the clock skew answers a replay as if it
+// were new, with a reply that only the key's owner can read; this is what
+// MIT's and Microsoft's KDCs do always.
+type replayCache struct{ shards [replayShards]replayShard }
+
+const (
+	replayShards  = 32
+	replayEntries = 256 // of a generation of a shard: 16,384 replies in all, some 25 MB
+)
+
+type replayShard struct {
+	mu       sync.Mutex
+	now, old map[fingerprint]answered
+	since    time.Time
+}
+
+type fingerprint [16]byte
+
+type answered struct {
+	request fingerprint
+	reply   []byte
+}
+
+// once returns the reply to send: this one, or that of the same request before.
+func (x *exchange) once(reply []byte) ([]byte, error) {
+	proof, request := fingerprintOf(x.proof), fingerprintOf(x.raw)
+	// A timestamp from the future stays good for twice the skew.
+	first, repeated := x.k.replay.remember(proof, answered{request, reply}, x.now, 2*x.k.Policy.skew())
+	if first.request != request {
+		return nil, refuse(krb5.ErrRepeat, "a proof that was used before")
+	}
+	x.k.Count.Tickets.Add(1)
+	if repeated {
+		x.k.Count.Repeats.Add(1)
+	}
+	return first.reply, nil
+}
+
+func fingerprintOf(b []byte) (f fingerprint) {
+	sum := sha256.Sum256(b)
+	copy(f[:], sum[:])
+	return f
+}
+
+// remember returns what stands under proof, which is a unless there was
+// something already.
+func (c *replayCache) remember(proof fingerprint, a answered, now time.Time, window time.Duration) (first answered, repeated bool) {
+	s := &c.shards[proof[0]%replayShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil || len(s.now) >= replayEntries || now.Sub(s.since) > window {
+		s.old, s.now, s.since = s.now, make(map[fingerprint]answered), now
+	}
+	for _, m := range [...]map[fingerprint]answered{s.now, s.old} {
+		if first, ok := m[proof]; ok {
+			return first, true
+		}
+	}
+	s.now[proof] = a
+	return a, false
+}

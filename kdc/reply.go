@@ -1,0 +1,150 @@
+package kdc
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"skyrealm/der"
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+	"skyrealm/krb5/pac"
+)
+
+// issue is phase 5: ticket and reply, from what the phases before it have put
+// into the exchange. Both are written from their ends, each part encrypted
+// where it stands, into one buffer.
+func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
+	krbtgt := x.k.Replica.ByRID(domain.RIDKrbtgt)
+	if krbtgt == nil {
+		return nil, refuse(krb5.ErrNoKey, "the domain has no krbtgt")
+	}
+	tgs := x.k.keys.of(krbtgt)
+	if tgs == nil {
+		return nil, refuse(krb5.ErrNoKey, "the krbtgt has no keys")
+	}
+	if _, err := io.ReadFull(x.k.Rand, x.session.bytes[:x.session.id.KeySize()]); err != nil {
+		return nil, fmt.Errorf("kdc: session key: %w", err)
+	}
+
+	t := &x.ticket
+	t.Key, t.CRealm, t.CName = x.session.wire(), x.k.realm, x.cname
+	t.Transited = krb5.TransitedEncoding{Type: krb5.TransitedX500Compress, Contents: []byte{}}
+	t.Addresses = nil // as AD: clients behind address translation have others than they know
+	if err := x.sealPAC(tgs.current.key, attributes); err != nil {
+		return nil, err
+	}
+	x.fillPart()
+
+	w, service := &x.out, x.service.keys.current
+	end := w.Len()
+	if err := x.sealPart(w); err != nil {
+		return nil, err
+	}
+	krb5.WrapRepEncPart(w, end)
+	mark := w.Len()
+	if err := x.sealTicket(w, service); err != nil {
+		return nil, err
+	}
+	krb5.WrapTicket(w, mark, x.k.realm, x.service.name)
+	krb5.WrapRepTicket(w, mark)
+	x.rep = krb5.KDCRep{MsgType: x.part.MsgType, CRealm: x.k.realm, CName: x.cname}
+	if x.part.MsgType == krb5.MsgASRep {
+		// How the key of this reply is made, for clients that guessed (RFC 4120
+		// §5.2.7.5).
+		x.etypeInfo = x.etypeInfo[:0]
+		if id := x.reply.key.ID(); id != etype.RC4 {
+			x.addETypeInfo(id)
+			at := x.aux.Len()
+			x.etypeInfo.Marshal(&x.aux)
+			x.padata = append(x.padata[:0], krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aux.Bytes()[:x.aux.Len()-at]})
+			x.rep.PAData = x.padata
+		}
+	}
+	x.rep.Wrap(w, end)
+	return x.once(bytes.Clone(w.Bytes()))
+}
+
+// fillPart fills in what the client reads (RFC 4120 §5.4.2).
+func (x *exchange) fillPart() {
+	t := &x.ticket
+	x.lastReq[0] = krb5.LastReq{Type: krb5.LRNone, Time: x.now}
+	x.part = krb5.EncKDCRepPart{
+		MsgType: krb5.MsgTGSRep,
+		Key:     t.Key, LastReq: x.lastReq[:], Nonce: x.req.Nonce, Flags: t.Flags,
+		AuthTime: t.AuthTime, StartTime: t.StartTime, EndTime: t.EndTime, RenewTill: t.RenewTill,
+		SRealm: x.k.realm, SName: x.service.name,
+	}
+	x.padata = x.padata[:0]
+	if x.req.MsgType == krb5.MsgASReq {
+		x.part.MsgType = krb5.MsgASRep
+		if t.Flags&krb5.FlagEncPARep != 0 {
+			x.padata = append(x.padata, krb5.PAData{Type: krb5.PAReqEncPARep, Value: x.requestChecksum()})
+		}
+	}
+	// What the service can do, so that the client offers no less ([MS-KILE]
+	// §3.3.5.7).
+	mark := x.aux.Len()
+	supported(x.service.keys.current.key.ID()).Marshal(&x.aux)
+	x.padata = append(x.padata, krb5.PAData{Type: krb5.PASupportedEncTypes, Value: x.aux.Bytes()[:x.aux.Len()-mark]})
+	x.part.EncPAData = x.padata
+}
+
+func supported(id etype.ID) krb5.SupportedEncTypes {
+	switch id {
+	case etype.AES256SHA1:
+		return krb5.SupportedAES256 | krb5.SupportedAES128
+	case etype.AES128SHA1:
+		return krb5.SupportedAES128
+	}
+	return krb5.SupportedRC4
+}
+
+// requestChecksum vouches for the whole AS-REQ, unprotected as it came, under
+// the reply's key (RFC 6806 §11): the client sees what was changed on the way.
+func (x *exchange) requestChecksum() []byte {
+	var room [24]byte
+	sum := x.reply.key.Checksum(room[:0], x.raw, krb5.UsageASReq)
+	w := &x.aux
+	end := w.Len()
+	w.Octets(der.OctetString, sum)
+	w.Wrap(der.Context(1), end)
+	mark := w.Len()
+	w.Int(der.Integer, int64(x.reply.key.ID().ChecksumType()))
+	w.Wrap(der.Context(0), mark)
+	w.Wrap(der.Sequence, end)
+	return w.Bytes()[:w.Len()-end]
+}
+
+// sealPart encrypts the client's part in the reply key, which serves once and
+// is not kept ready.
+func (x *exchange) sealPart(w *der.Writer) error {
+	k := &x.reply
+	id := k.key.ID()
+	head, tail := id.Confounder(), id.Overhead()-id.Confounder()
+	mark := w.Len()
+	w.Space(tail)
+	x.part.Marshal(w)
+	w.Space(head)
+	room := w.Bytes()[:w.Len()-mark]
+	if _, err := k.key.Encrypt(room[:0], room[head:len(room)-tail], k.usage, x.k.Rand); err != nil {
+		return err
+	}
+	krb5.WrapEncryptedData(w, mark, int32(id), k.kvno)
+	return nil
+}
+
+// sealTicket encrypts the service's part.
+func (x *exchange) sealTicket(w *der.Writer, v *keyVersion) error {
+	id := v.key.ID()
+	mark := w.Len()
+	w.Space(id.Overhead() - id.Confounder())
+	x.ticket.Marshal(w)
+	w.Space(id.Confounder())
+	if err := v.ticket.EncryptInPlace(w.Bytes()[:w.Len()-mark], x.k.Rand); err != nil {
+		return err
+	}
+	krb5.WrapEncryptedData(w, mark, int32(id), v.kvno)
+	return nil
+}

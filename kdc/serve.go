@@ -1,0 +1,314 @@
+package kdc
+
+import (
+	"container/list"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Limits of the sockets.
+const (
+	MaxUDPRequest = 16 << 10 // Windows goes to TCP above 1,465 B
+	MaxTCPMessage = 64 << 10
+	MaxTCPConns   = 4096 // one more closes the one that has been idle longest
+
+	tcpRequestTime = 10 * time.Second // for a whole request, however slowly it comes
+	tcpIdleTime    = 30 * time.Second // between requests
+	drainTime      = 5 * time.Second
+)
+
+// Handler answers one message; nil means no answer. It has the shape of
+// [KDC.Handle].
+type Handler func(ctx context.Context, request []byte, from netip.AddrPort, tcp bool) (reply []byte)
+
+// Server answers on one UDP and one TCP port of the same number (RFC 4120 §7.2).
+type Server struct {
+	Handle  Handler
+	Log     *slog.Logger
+	Count   *Counters
+	tooLong func() []byte
+
+	udp *net.UDPConn
+	tcp *net.TCPListener
+
+	mu    sync.Mutex
+	conns list.List // of *tcpConn, the one that was idle longest in front
+	done  bool
+}
+
+// Listen opens both sockets. Port 0 takes one that is free for both.
+func (k *KDC) Listen(addr string) (*Server, error) {
+	log := k.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong}
+	at, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("kdc: %w", err)
+	}
+	for try := 0; ; try++ {
+		if s.tcp, err = net.ListenTCP("tcp", at); err != nil {
+			return nil, fmt.Errorf("kdc: %w", err)
+		}
+		got := s.tcp.Addr().(*net.TCPAddr)
+		s.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: got.IP, Port: got.Port, Zone: got.Zone})
+		if err == nil {
+			return s, nil
+		}
+		s.tcp.Close()
+		if at.Port != 0 || try == 10 {
+			return nil, fmt.Errorf("kdc: %w", err)
+		}
+	}
+}
+
+// Addr returns where the server listens.
+func (s *Server) Addr() netip.AddrPort {
+	a := s.tcp.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// Serve answers until ctx ends; then it closes the sockets, lets requests that
+// are being answered finish, and returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
+	// Requests outlive ctx by the time of the drain.
+	work := context.WithoutCancel(ctx)
+	var readers, conns sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		readers.Go(func() { fail(s.serveUDP(work)) })
+	}
+	readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	s.stop()
+	readers.Wait()
+	s.udp.Close()
+	finished := make(chan struct{})
+	go func() { conns.Wait(); close(finished) }()
+	t := time.NewTimer(drainTime)
+	defer t.Stop()
+	select {
+	case <-finished:
+	case <-t.C:
+		s.closeAll()
+		<-finished
+	}
+	return err
+}
+
+// stop ends reading: readers see a deadline that has passed, writers go on.
+func (s *Server) stop() {
+	s.tcp.Close()
+	_ = s.udp.SetReadDeadline(time.Unix(1, 0))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
+	for e := s.conns.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(*tcpConn).SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.conns.Front(); e != nil; e = e.Next() {
+		e.Value.(*tcpConn).Close()
+	}
+}
+
+// serveUDP is one of several readers of the same socket.
+func (s *Server) serveUDP(ctx context.Context) error {
+	buf := make([]byte, MaxUDPRequest+1)
+	for failures := 0; ; {
+		n, from, err := s.udp.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed), isTimeout(err):
+			return nil
+		case err != nil:
+			// On Linux an ICMP error of an earlier reply can come back here,
+			// and is no fault of the socket; a hundred in a row are.
+			if failures++; failures == 100 {
+				return fmt.Errorf("kdc: udp: %w", err)
+			}
+			continue
+		case n > MaxUDPRequest:
+			s.Count.Dropped.Add(1)
+			continue
+		}
+		failures = 0
+		if reply := s.Handle(ctx, buf[:n], from, false); reply != nil {
+			// A reply that does not get through is one that got lost: the client
+			// asks again.
+			_, _ = s.udp.WriteToUDPAddrPort(reply, from)
+		}
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+type tcpConn struct {
+	*net.TCPConn
+	place *list.Element
+}
+
+func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
+	for {
+		c, err := s.tcp.AcceptTCP()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil:
+			// Out of descriptors, most likely: some will be given back.
+			s.Log.WarnContext(ctx, "kdc: tcp accept", "error", err)
+			s.closeOldest()
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		conn := &tcpConn{TCPConn: c}
+		if !s.enter(conn) {
+			c.Close()
+			return nil
+		}
+		conns.Go(func() {
+			defer s.leave(conn)
+			s.serveTCP(ctx, conn)
+		})
+	}
+}
+
+// enter notes a connection, and makes room for it. Slow clients crowd out the
+// slowest of them and nobody else.
+func (s *Server) enter(c *tcpConn) bool {
+	s.mu.Lock()
+	full := s.conns.Len() >= MaxTCPConns
+	done := s.done
+	if !done {
+		c.place = s.conns.PushBack(c)
+		s.Count.TCPOpen.Add(1)
+	}
+	s.mu.Unlock()
+	if full && !done {
+		s.closeOldest()
+	}
+	return !done
+}
+
+// closeOldest ends the connection that has been quiet longest.
+func (s *Server) closeOldest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.conns.Front(); e != nil {
+		s.Count.TCPCrowdedOut.Add(1)
+		e.Value.(*tcpConn).Close()
+		s.conns.MoveToBack(e) // not the same one twice; it leaves by itself
+	}
+}
+
+func (s *Server) leave(c *tcpConn) {
+	c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns.Remove(c.place)
+	s.Count.TCPOpen.Add(-1)
+}
+
+// until sets the time by which the next read has to be done, unless the server
+// is stopping: then there is none.
+func (s *Server) until(c *tcpConn, d time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done {
+		return false
+	}
+	s.conns.MoveToBack(c.place)
+	return c.SetReadDeadline(time.Now().Add(d)) == nil
+}
+
+// serveTCP answers the requests of a connection one after the other: four octets
+// of length, big-endian, in front of each message (RFC 4120 §7.2.2).
+func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	var head [4]byte
+	var buf []byte
+	for {
+		if !s.until(c, tcpIdleTime) {
+			return
+		}
+		if _, err := io.ReadFull(c, head[:1]); err != nil {
+			return
+		}
+		if !s.until(c, tcpRequestTime) {
+			return
+		}
+		if _, err := io.ReadFull(c, head[1:]); err != nil {
+			return
+		}
+		// The high bit is reserved, and too long is too long: either way what
+		// follows can't be told from the next request.
+		n := binary.BigEndian.Uint32(head[:])
+		if n > MaxTCPMessage {
+			s.Count.Dropped.Add(1)
+			s.write(c, s.tooLong())
+			return
+		}
+		var err error
+		if buf, err = readAll(c, buf[:0], int(n)); err != nil {
+			return
+		}
+		reply := s.Handle(ctx, buf, from, true)
+		if reply == nil || !s.write(c, reply) {
+			return
+		}
+	}
+}
+
+// readAll reads n bytes behind buf, and takes memory for them as they come: 4096
+// connections that announce 64 kB each must not cost 256 MB.
+func readAll(r io.Reader, buf []byte, n int) ([]byte, error) {
+	for len(buf) < n {
+		if len(buf) == cap(buf) {
+			buf = append(buf, make([]byte, min(n-len(buf), max(2048, len(buf))))...)[:len(buf)]
+		}
+		m, err := r.Read(buf[len(buf):min(n, cap(buf))])
+		buf = buf[:len(buf)+m]
+		if err != nil && len(buf) < n {
+			return buf, err
+		}
+	}
+	return buf, nil
+}
+
+func (s *Server) write(c *tcpConn, reply []byte) bool {
+	if err := c.SetWriteDeadline(time.Now().Add(tcpRequestTime)); err != nil {
+		return false
+	}
+	framed := make([]byte, 4+len(reply))
+	binary.BigEndian.PutUint32(framed, uint32(len(reply)))
+	copy(framed[4:], reply)
+	_, err := c.Write(framed)
+	return err == nil
+}
