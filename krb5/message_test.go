@@ -13,7 +13,7 @@ import (
 	"skyrealm/der"
 )
 
-// setRaw gives a decoded request's counterpart the body bytes it must hold.
+// forgetRaw drops the bytes that only a decoded request has.
 func forgetRaw(m message) {
 	switch m := m.(type) {
 	case *KDCReq:
@@ -284,7 +284,9 @@ func TestRawBody(t *testing.T) {
 }
 
 func TestPAC(t *testing.T) {
-	inner := func(a ...AuthDataEntry) AuthDataEntry { return AuthDataEntry{ADIfRelevant, Encode(AuthorizationData(a))} }
+	inner := func(a ...AuthDataEntry) AuthDataEntry {
+		return AuthDataEntry{ADIfRelevant, Encode(AuthorizationData(a))}
+	}
 	pac, other := AuthDataEntry{ADWin2kPAC, []byte("PAC")}, AuthDataEntry{ADTokenRestrictions, []byte("r")}
 	for name, c := range map[string]struct {
 		in   AuthorizationData
@@ -329,11 +331,11 @@ func TestPAC(t *testing.T) {
 
 func TestPrincipal(t *testing.T) {
 	for want, p := range map[string]PrincipalName{
-		"":                         {},
-		"zoë":                      someName,
+		"":                          {},
+		"zoë":                       someName,
 		"krbtgt/AADDS.CONTOSO.TEST": someSPN,
-		`a\/b/c\@d\\`:              Principal(1, "a/b", `c@d\`),
-		`a\/b`:                     Principal(1, "a/b"),
+		`a\/b/c\@d\\`:               Principal(1, "a/b", `c@d\`),
+		`a\/b`:                      Principal(1, "a/b"),
 	} {
 		if p.String() != want {
 			t.Errorf("%q, want %q", p, want)

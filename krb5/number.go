@@ -181,7 +181,7 @@ const (
 	LRAccountExpires  int32 = 7
 )
 
-// Address types (RFC 4120 §7.5.3, NetBIOS from [MS-KILE] §3.2.5.5).
+// Address types (RFC 4120 §7.5.3). Windows clients send their NetBIOS name.
 const (
 	AddrIPv4    int32 = 2
 	AddrIPv6    int32 = 24

@@ -8,7 +8,7 @@ import (
 	"skyrealm/der"
 )
 
-// Name types (RFC 4120 §6.2, RFC 6806 §5, RFC 8062, [MS-KILE] §3.3.5.6.1).
+// Name types (RFC 4120 §6.2, RFC 6806 §5, RFC 6111); Windows' own are negative.
 const (
 	NTUnknown       int32 = 0
 	NTPrincipal     int32 = 1

@@ -185,7 +185,7 @@ type EncTicketPart struct {
 	// part with PAC = []byte{0} ([MS-PAC] §2.8.3).
 	PAC []byte
 	// AuthData is the rest. Whoever issues a ticket must let no
-	// AD-WIN2K-PAC in here: some services take the last one they find.
+	// AD-WIN2K-PAC in here: services differ in which of two they believe.
 	AuthData AuthorizationData
 }
 

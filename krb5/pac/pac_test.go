@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -235,7 +236,40 @@ func TestUnkeyed(t *testing.T) {
 			if err := Verify(b, server, []byte("tkt"), kdc); !errors.Is(err, ErrSignature) {
 				t.Errorf("type %d for %d: %v", checksum, kind, err)
 			}
+			// And where the keys made the signature under the wrong label.
+			if kind != TypeServerChecksum && kind != TypeKDCChecksum {
+				continue
+			}
+			if b, err = sample(3).Sign(nil, server, kdc, nil); err != nil {
+				t.Fatal(err)
+			}
+			d = table{}
+			if err := d.read(b); err != nil {
+				t.Fatal(err)
+			}
+			e, _ = d.find(kind)
+			le.PutUint32(e.of(b), uint32(checksum))
+			resign(t, b, server, kdc)
+			if err := Verify(b, server, nil, kdc); err != ErrSignature {
+				t.Errorf("type %d for %d, signed anew: %v", checksum, kind, err)
+			}
 		}
+	}
+}
+
+// TestEmptySignature holds a signature of a type without a length, and without
+// a byte.
+func TestEmptySignature(t *testing.T) {
+	b := le.AppendUint64(nil, 1)
+	b = le.AppendUint32(le.AppendUint32(b, TypeServerChecksum), 4)
+	b = le.AppendUint64(b, 24)
+	b = le.AppendUint32(b, 7) // RSA-MD5
+	var d table
+	if err := d.read(b); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := d.signature(b, TypeServerChecksum); err != ErrSignature {
+		t.Errorf("%+v %v", s, err)
 	}
 }
 
@@ -253,8 +287,12 @@ func TestDirectory(t *testing.T) {
 	setOffset := func(i int, v uint64) func([]byte) { return func(b []byte) { le.PutUint64(b[at(i)+8:], v) } }
 	setSize := func(i int, v uint32) func([]byte) { return func(b []byte) { le.PutUint32(b[at(i)+4:], v) } }
 	cases := map[string]func([]byte){
-		"version 1":           func(b []byte) { b[4] = 1 },
-		"unaligned":           func(b []byte) { le.PutUint64(b[at(0)+8:], offset(b, 0)+4) },
+		"version 1": func(b []byte) { b[4] = 1 },
+		"unaligned": func(b []byte) { le.PutUint64(b[at(0)+8:], offset(b, 0)+4) },
+		"unaligned, in place": func(b []byte) {
+			le.PutUint64(b[at(0)+8:], offset(b, 0)+4)
+			le.PutUint32(b[at(0)+4:], size(b, 0)-4)
+		},
 		"offset 0":            setOffset(0, 0),
 		"in the directory":    setOffset(0, 16),
 		"offset at the end":   setOffset(0, uint64(len(good))),
@@ -270,13 +308,37 @@ func TestDirectory(t *testing.T) {
 		"inside another":      func(b []byte) { le.PutUint64(b[at(1)+8:], offset(b, 0)+8) },
 		"around another":      func(b []byte) { le.PutUint32(b[at(1)+4:], uint32(offset(b, 3)-offset(b, 1))+size(b, 3)) },
 		"the same type twice": func(b []byte) { le.PutUint32(b[at(1):], TypeLogonInfo) },
+		"sum of 2^64":         func(b []byte) { le.PutUint64(b[at(0)+8:], 1<<64-1<<32); le.PutUint32(b[at(0)+4:], 1<<32-8) },
 	}
-	for _, n := range []uint32{0, 1, 2, MaxBuffers + 1, 1 << 16, 1 << 28, 1<<28 + 1, 1<<32 - 1} {
-		cases["count "+time.Duration(n).String()] = func(b []byte) { le.PutUint32(b, n) }
+	for _, n := range []uint32{0, 1 << 16, 1 << 28, 1<<28 + 1, 1<<32 - 1} {
+		cases["count "+strconv.Itoa(int(n))] = func(b []byte) { le.PutUint32(b, n) }
+	}
+	for _, n := range []uint32{1, 2} { // what is left of the directory is well-formed
+		b := bytes.Clone(good)
+		le.PutUint32(b, n)
+		if _, err := Parse(b); err != ErrMissing {
+			t.Errorf("count %d: %v", n, err)
+		}
+		if err := Verify(b, server, nil, kdc); err != ErrMissing {
+			t.Errorf("count %d: %v", n, err)
+		}
+	}
+	for n, want := range map[uint32]bool{MaxBuffers: true, MaxBuffers + 1: false} {
+		b := le.AppendUint64(nil, uint64(n))
+		for i := range n {
+			b = le.AppendUint32(le.AppendUint32(b, 100+i), 0)
+			b = le.AppendUint64(b, 8+16*uint64(n))
+		}
+		if err := new(table).read(b); (err == nil) != want {
+			t.Errorf("%d empty buffers: %v", n, err)
+		}
 	}
 	for name, change := range cases {
 		b := bytes.Clone(good)
 		change(b)
+		if err := new(table).read(b); err == nil {
+			t.Errorf("%s: the directory is taken", name)
+		}
 		if p, err := Parse(b); err == nil {
 			t.Errorf("%s: Parse takes it: %+v", name, p)
 		}
@@ -339,8 +401,53 @@ func TestLogonInfoRefused(t *testing.T) {
 			t.Errorf("%s: %+v %v", name, got, err)
 		}
 	}
-	if _, err := parseLogonInfo(append(bytes.Clone(w.b), make([]byte, 8)...)); err == nil {
-		t.Error("eight bytes more were taken")
+	more := append(bytes.Clone(w.b), make([]byte, 8)...)
+	if _, err := parseLogonInfo(more); err == nil {
+		t.Error("eight bytes more than the length were taken")
+	}
+	le.PutUint32(more[8:], uint32(len(more)-16))
+	if _, err := parseLogonInfo(more); err == nil {
+		t.Error("eight bytes more than the structure were taken")
+	}
+	// Counts of nothing, in an otherwise empty LOGON_INFO.
+	w = writer{}
+	(&LogonInfo{}).append(&w)
+	for name, at := range map[string]int{"groups": groups, "extra SIDs": groups + 88, "resource groups": groups + 100} {
+		b := bytes.Clone(w.b)
+		if b[at]++; b[at] != 1 {
+			t.Fatalf("no count of %s at %d", name, at)
+		}
+		if got, err := parseLogonInfo(b); err == nil {
+			t.Errorf("null %s, counted as one: %+v", name, got)
+		}
+	}
+	w = writer{}
+	(&LogonInfo{Groups: make([]Group, MaxGroups+1)}).append(&w)
+	if _, err := parseLogonInfo(w.b); err == nil {
+		t.Error("one group too many was taken")
+	}
+}
+
+// TestReaderRefused holds each guard of the NDR reader by itself.
+func TestReaderRefused(t *testing.T) {
+	two := str{2, 2, true}
+	for name, c := range map[string]struct {
+		in   string
+		read func(r *reader)
+	}{
+		"odd length":            {"\x01\x00\x02\x00\x01\x00\x00\x00", func(r *reader) { r.str() }},
+		"length over maximum":   {"\x04\x00\x02\x00\x01\x00\x00\x00", func(r *reader) { r.str() }},
+		"null with a length":    {"\x02\x00\x02\x00\x00\x00\x00\x00", func(r *reader) { r.str() }},
+		"offset":                {"\x01\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00a\x00", func(r *reader) { r.chars(two) }},
+		"more than the size":    {"\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00a\x00", func(r *reader) { r.chars(two) }},
+		"less than the length":  {"\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00a\x00", func(r *reader) { r.chars(two) }},
+		"another count":         {"\x01\x00\x00\x00" + strings.Repeat("x", 16), func(r *reader) { r.groups(2) }},
+		"count without content": {"\x02\x00\x00\x00" + strings.Repeat("x", 15), func(r *reader) { r.groups(2) }},
+	} {
+		r := reader{b: []byte(c.in)}
+		if c.read(&r); !r.bad {
+			t.Errorf("%s was taken", name)
+		}
 	}
 }
 
@@ -371,6 +478,10 @@ func TestOtherBuffersRefused(t *testing.T) {
 		},
 		"UPN with no SID": func() error {
 			_, err := parseUPNDNSInfo([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00"))
+			return err
+		},
+		"UPN with SID past end": func() error {
+			_, err := parseUPNDNSInfo([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x02\x00\xff\x00"))
 			return err
 		},
 		"attributes cut":       func() error { _, err := parseAttributes(make([]byte, 7)); return err },

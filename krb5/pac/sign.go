@@ -28,8 +28,7 @@ func macSize(checksumType int32) int {
 // A ticket for a service carries two more signatures, by which the KDC later
 // knows it for its own (CVE-2020-17049, CVE-2022-37967): ticket is the DER of
 // its EncTicketPart with a single zero byte for a PAC. In a TGT and for
-// kadmin/changepw it is nil. With AD's full number of buffers a PAC stays below
-// 2 kB plus 8 bytes for each group.
+// kadmin/changepw it is nil.
 func (p *PAC) Sign(dst []byte, server, kdc etype.Key, ticket []byte) ([]byte, error) {
 	if server.IsZero() || kdc.IsZero() {
 		return nil, ErrNoKey
