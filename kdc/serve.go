@@ -312,3 +312,10 @@ func (s *Server) write(c *tcpConn, reply []byte) bool {
 	_, err := c.Write(framed)
 	return err == nil
 }
+
+// Close closes the sockets of a Server that will not serve. After Serve it does
+// nothing.
+func (s *Server) Close() {
+	s.udp.Close()
+	s.tcp.Close()
+}

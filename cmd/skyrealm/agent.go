@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"skyrealm/agent"
+)
+
+type agentCmd struct {
+	Push pushCmd `cmd:"" help:"Send a file of users to the tenant, as an agent would."`
+}
+
+type pushCmd struct {
+	File string `arg:"" help:"JSON lines: userPrincipalName, sAMAccountName, displayName, memberOf, password or ntHash and kerberosKeys, … (- is standard input)."`
+	Data string `help:"Data directory of the server on this machine." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
+}
+
+func (c *pushCmd) Run(e *env) error {
+	t, err := onThisMachine(c.Data)
+	if err != nil {
+		return err
+	}
+	client, err := t.agent()
+	if err != nil {
+		return err
+	}
+	in := os.Stdin
+	if c.File != "-" {
+		if in, err = os.Open(c.File); err != nil {
+			return err
+		}
+		defer in.Close()
+	}
+	bar := newBar(e.stderr, "sync")
+	began := time.Now()
+	sum, err := client.Push(e.ctx, seekable(in), bar.set)
+	bar.done()
+	printSummary(e.stdout, &sum, time.Since(began))
+	if err != nil {
+		return err
+	}
+	if sum.Failed > 0 {
+		return fmt.Errorf("%d lines or items were not taken", sum.Failed)
+	}
+	// What was acknowledged is usable when the domain has it.
+	return client.WaitUSN(e.ctx, sum.USN)
+}
+
+// seekable hides the Seek of a pipe, which always fails.
+func seekable(f *os.File) io.Reader {
+	if _, err := f.Seek(0, io.SeekCurrent); err != nil {
+		return struct{ io.Reader }{f}
+	}
+	return f
+}
+
+func printSummary(w io.Writer, s *agent.Summary, took time.Duration) {
+	fmt.Fprintf(w, "%d users, %d groups and %d passwords taken in %s\n", s.Users, s.Groups, s.Hashes, took.Round(time.Millisecond))
+	reasons := make([]string, 0, len(s.Reasons))
+	for r, n := range s.Reasons {
+		reasons = append(reasons, fmt.Sprintf("%s %d", r, n))
+	}
+	slices.Sort(reasons)
+	if len(reasons) > 0 {
+		fmt.Fprintf(w, "reasons: %s\n", strings.Join(reasons, ", "))
+	}
+	for _, f := range s.Failures {
+		fmt.Fprintf(w, "line %d, %s: %s %s\n", f.Line, f.Anchor, f.Reason, f.Detail)
+	}
+}
+
+// bar is a progress bar on a terminal, and nothing elsewhere.
+type bar struct {
+	w     io.Writer
+	label string
+	last  int
+}
+
+func newBar(w io.Writer, label string) *bar {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		w = nil
+	}
+	return &bar{w: w, label: label, last: -1}
+}
+
+func (b *bar) set(done, total int) {
+	if b.w == nil || total == 0 {
+		return
+	}
+	percent := 100 * done / total
+	if percent == b.last {
+		return
+	}
+	b.last = percent
+	const width = 40
+	full := width * done / total
+	fmt.Fprintf(b.w, "\r%s [%s%s] %3d%%  %d of %d", b.label, strings.Repeat("=", full), strings.Repeat(" ", width-full), percent, done, total)
+}
+
+func (b *bar) done() {
+	if b.w != nil && b.last >= 0 {
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf16"
+
+	"github.com/go-ldap/ldap/v3"
+	"github.com/jcmturner/gokrb5/v8/client"
+	krbconfig "github.com/jcmturner/gokrb5/v8/config"
+	"github.com/jcmturner/gokrb5/v8/keytab"
+
+	"skyrealm/cred"
+	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
+	"skyrealm/tenant"
+)
+
+type keytabCmd struct {
+	SPN  string `name:"spn" required:"" help:"Service principal name, such as HTTP/web.aadds.contoso.test." placeholder:"SERVICE/HOST"`
+	Out  string `required:"" help:"File to write; an existing one is replaced." placeholder:"FILE"`
+	Data string `help:"Data directory of the server on this machine." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
+}
+
+func (c *keytabCmd) Run(e *env) error {
+	t, err := onThisMachine(c.Data)
+	if err != nil {
+		return err
+	}
+	file, account, err := t.serviceAccount(e.ctx, c.SPN)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(c.Out, file, 0o600); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s: keys of %s, account %s of %s\n", c.Out, c.SPN, account, t.Domain)
+	return err
+}
+
+// servicesOU is the organizational unit that service accounts are made in.
+const servicesOU = "Service Accounts"
+
+// serviceAccount makes an account with the SPN, or gives the one that has it a
+// new password, and returns its keytab. It does over LDAPS what it would do
+// with any Active Directory: add, set unicodePwd, read the version number back;
+// then it signs in with the keytab.
+func (t *target) serviceAccount(ctx context.Context, spn string) (file []byte, account string, err error) {
+	service, host, ok := strings.Cut(spn, "/")
+	if !ok || service == "" || host == "" || strings.ContainsAny(spn, "@ ") {
+		return nil, "", &usageError{fmt.Sprintf("--spn: %q has not the form SERVICE/HOST", spn)}
+	}
+	conn, err := t.admin()
+	if err != nil {
+		return nil, "", fmt.Errorf("sign in as %s: %w", t.AdminUPN, err)
+	}
+	defer conn.Close()
+
+	// 1. The account, by its SPN, or a new one.
+	password, err := tenant.NewPassword(rand.Reader)
+	if err != nil {
+		return nil, "", err
+	}
+	dn, err := t.findSPN(conn, spn)
+	if err != nil {
+		return nil, "", err
+	}
+	if dn != "" {
+		change := ldap.NewModifyRequest(dn, nil)
+		change.Replace("unicodePwd", []string{unicodePwd(password)})
+		err = conn.Modify(change)
+	} else {
+		dn, err = t.addService(conn, service, host, spn, password)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("service account of %s: %w", spn, err)
+	}
+
+	// 2. What the domain made of it.
+	found, err := conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false,
+		"(objectClass=*)", []string{"sAMAccountName", "msDS-KeyVersionNumber"}, nil))
+	if err != nil {
+		return nil, "", err
+	}
+	if len(found.Entries) != 1 {
+		return nil, "", fmt.Errorf("service account of %s: it can't be read back", spn)
+	}
+	account = found.Entries[0].GetAttributeValue("sAMAccountName")
+	kvno, err := strconv.ParseUint(found.Entries[0].GetAttributeValue("msDS-KeyVersionNumber"), 10, 32)
+	if err != nil {
+		return nil, "", fmt.Errorf("service account of %s: it has no key version", spn)
+	}
+
+	// 3. The keys, under the service's name and the account's own.
+	file, err = t.keytabOf(password, account, uint32(kvno), krb5.Principal(krb5.NTSrvInst, service, host), krb5.Principal(krb5.NTPrincipal, account))
+	if err != nil {
+		return nil, "", err
+	}
+	return file, account, t.tryKeytab(ctx, file, account)
+}
+
+func (t *target) findSPN(conn *ldap.Conn, spn string) (dn string, err error) {
+	found, err := conn.Search(ldap.NewSearchRequest(t.BaseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, 0, false,
+		"(servicePrincipalName="+ldap.EscapeFilter(spn)+")", []string{"1.1"}, nil))
+	if err != nil || len(found.Entries) == 0 {
+		return "", err
+	}
+	return found.Entries[0].DN, nil
+}
+
+func (t *target) addService(conn *ldap.Conn, service, host, spn, password string) (dn string, err error) {
+	ou := ldap.NewAddRequest("OU="+servicesOU+","+t.BaseDN, nil)
+	ou.Attribute("objectClass", []string{"top", "organizationalUnit"})
+	if err := conn.Add(ou); err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultEntryAlreadyExists) {
+		return "", err
+	}
+	short, _, _ := strings.Cut(host, ".")
+	name := cutTo("svc-"+strings.ToLower(service)+"-"+strings.ToLower(short), 20)
+	for n := 2; ; n++ {
+		dn = "CN=" + name + "," + ou.DN
+		add := ldap.NewAddRequest(dn, nil)
+		add.Attribute("objectClass", []string{"top", "person", "organizationalPerson", "user"})
+		add.Attribute("sAMAccountName", []string{name})
+		add.Attribute("servicePrincipalName", []string{spn})
+		add.Attribute("userAccountControl", []string{"66048"}) // normal, password never expires
+		add.Attribute("unicodePwd", []string{unicodePwd(password)})
+		err := conn.Add(add)
+		if !ldap.IsErrorWithCode(err, ldap.LDAPResultEntryAlreadyExists) || n > 99 {
+			return dn, err
+		}
+		// Another service of this kind on a host of this short name.
+		suffix := strconv.Itoa(n)
+		name = cutTo("svc-"+strings.ToLower(service)+"-"+strings.ToLower(short), 20-len(suffix)) + suffix
+	}
+}
+
+func cutTo(s string, n int) string { return strings.TrimRight(s[:min(n, len(s))], ".-") }
+
+func (t *target) keytabOf(password, account string, kvno uint32, names ...krb5.PrincipalName) ([]byte, error) {
+	legacy, err := cred.NewLegacy(password, t.Realm+account)
+	if err != nil {
+		return nil, err
+	}
+	var entries []krb5.KeytabEntry
+	for _, name := range names {
+		for _, id := range []etype.ID{etype.AES256SHA1, etype.AES128SHA1} {
+			k, ok := legacy.Key(id)
+			if !ok {
+				return nil, errors.New("the account has no AES keys")
+			}
+			entries = append(entries, krb5.KeytabEntry{Principal: name, Realm: t.Realm, Time: time.Now(), KVNO: kvno,
+				Etype: int32(id), Key: k.Key.Expose()})
+		}
+	}
+	return krb5.MarshalKeytab(entries), nil
+}
+
+// tryKeytab signs in with the keytab: a file that does not work is not handed out.
+func (t *target) tryKeytab(ctx context.Context, file []byte, account string) error {
+	conf, err := krbconfig.NewFromString(t.krb5Conf())
+	if err != nil {
+		return err
+	}
+	kt := new(keytab.Keytab)
+	if err := kt.Unmarshal(file); err != nil {
+		return err
+	}
+	if err := client.NewWithKeytab(account, t.Realm, kt, conf, client.DisablePAFXFAST(true)).Login(); err != nil {
+		return fmt.Errorf("the new keytab does not sign in: %w", err)
+	}
+	return ctx.Err()
+}
+
+// unicodePwd is the form that a password has in the LDAP attribute: quoted, in
+// UTF-16LE ([MS-ADTS] §3.1.1.3.1.5.1).
+func unicodePwd(password string) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return string(b)
+}

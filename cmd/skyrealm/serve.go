@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+type serveCmd struct {
+	Data     string `help:"Data directory; made at the first start." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
+	Database string `help:"PostgreSQL URL. Without it a private server runs in the data directory." env:"SKYREALM_DATABASE" placeholder:"URL"`
+
+	TenantDomain string `help:"The tenant's domain, for the first start (contoso.test)." env:"SKYREALM_TENANT_DOMAIN" placeholder:"NAME"`
+	Domain       string `help:"The managed domain, for the first start (aadds. and the tenant's)." env:"SKYREALM_DOMAIN" placeholder:"NAME"`
+
+	Roles  string `help:"What this process does, of tenant, provision and domain." default:"tenant,provision,domain" env:"SKYREALM_ROLES"`
+	Listen string `help:"Address to listen on." default:"127.0.0.1" env:"SKYREALM_LISTEN" placeholder:"IP"`
+	HTTPS  string `help:"HTTPS port; :0 picks a free one, here and below." name:"https" default:":10443" env:"SKYREALM_HTTPS" placeholder:":PORT"`
+	KDC    string `help:"Kerberos port, UDP and TCP." name:"kdc" default:":10088" env:"SKYREALM_KDC" placeholder:":PORT"`
+	LDAP   string `help:"LDAP port." name:"ldap" default:":10389" env:"SKYREALM_LDAP" placeholder:":PORT"`
+	LDAPS  string `help:"LDAP over TLS port." name:"ldaps" default:":10636" env:"SKYREALM_LDAPS" placeholder:":PORT"`
+
+	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
+}
+
+func (c *serveCmd) Run(e *env) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	s, err := start(e.ctx, cfg, e.log)
+	if err != nil {
+		return err
+	}
+	s.ready.printNextSteps(e.stdout, cfg.data)
+	return s.wait()
+}
+
+// roles are what a process does.
+type roles struct{ tenant, provision, domain bool }
+
+func (r roles) all() bool { return r.tenant && r.provision && r.domain }
+
+// config is a serve command line that makes sense.
+type config struct {
+	data, database       string
+	tenantDomain, domain string // "" where the stored ones hold
+	roles                roles
+	listen               string
+	https, kdc           string
+	ldap, ldaps          string
+	allowRC4             bool
+}
+
+func (c *serveCmd) config() (config, error) {
+	data, err := filepath.Abs(c.Data)
+	if err != nil {
+		return config{}, err
+	}
+	cfg := config{
+		data: data, database: c.Database, listen: c.Listen, allowRC4: c.AllowRC4,
+		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
+	}
+	for _, r := range strings.Split(c.Roles, ",") {
+		switch strings.TrimSpace(r) {
+		case "tenant":
+			cfg.roles.tenant = true
+		case "provision":
+			cfg.roles.provision = true
+		case "domain":
+			cfg.roles.domain = true
+		default:
+			return config{}, &usageError{fmt.Sprintf("--roles: %q is none of tenant, provision, domain", r)}
+		}
+	}
+	if net.ParseIP(c.Listen) == nil && c.Listen != "" && c.Listen != "localhost" {
+		return config{}, &usageError{fmt.Sprintf("--listen: %q is no IP address", c.Listen)}
+	}
+	for _, p := range []struct {
+		flag, in string
+		out      *string
+	}{
+		{"--https", c.HTTPS, &cfg.https}, {"--kdc", c.KDC, &cfg.kdc}, {"--ldap", c.LDAP, &cfg.ldap}, {"--ldaps", c.LDAPS, &cfg.ldaps},
+	} {
+		port := strings.TrimPrefix(p.in, ":")
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+			return config{}, &usageError{fmt.Sprintf("%s: %q is no port", p.flag, p.in)}
+		}
+		*p.out = net.JoinHostPort(c.Listen, port)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"skyrealm/api"
+	"skyrealm/domain"
+	"skyrealm/kdc"
+	"skyrealm/ldapsrv"
+	"skyrealm/store"
+	"skyrealm/store/pgchild"
+	"skyrealm/tenant"
+)
+
+// Times of a service's life.
+const (
+	stopTime  = 10 * time.Second // SIGTERM to the end
+	retryTime = time.Second      // between attempts at a database that is away
+	foundTime = 30 * time.Second
+)
+
+// service is a running process of one or more roles.
+type service struct {
+	cfg   config
+	log   *slog.Logger
+	ready ready
+
+	lock   *os.File
+	ln     *listeners
+	pg     *pgchild.Server
+	db     *store.DB
+	keys   *keys
+	tls    *tls.Config
+	tenant *tenant.Service
+	domain *store.Domain
+	info   domain.Info
+	rep    *domain.Replica
+	kdc    *kdc.KDC
+
+	edges   sync.WaitGroup // what answers clients
+	work    sync.WaitGroup // what they need until they are drained
+	stop    context.CancelCauseFunc
+	ctx     context.Context // of the edges
+	backing context.Context // of the work
+	end     context.CancelFunc
+}
+
+// start brings up all that the configuration asks for and returns when every
+// listener answers. ctx ends the service.
+func start(ctx context.Context, cfg config, log *slog.Logger) (_ *service, err error) {
+	s := &service{cfg: cfg, log: log}
+	s.ctx, s.stop = context.WithCancelCause(ctx)
+	s.backing, s.end = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			s.stop(err)
+			s.shutdown()
+		}
+	}()
+
+	// 1. The directory and the ports are this process's own.
+	if s.lock, err = lockData(cfg.data); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(filepath.Join(cfg.data, readyFile)); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4}, Log: log.With("part", "kdc")}
+	if s.ln, err = bind(cfg, s.kdc); err != nil {
+		return nil, err
+	}
+
+	// 2. The database.
+	url := cfg.database
+	if url == "" {
+		if s.pg, err = pgchild.Start(ctx, pgchild.Options{Dir: filepath.Join(cfg.data, "pg"), Logger: log.With("part", "postgres")}); err != nil {
+			return nil, err
+		}
+		url = s.pg.URL()
+	}
+	if s.db, err = store.Open(ctx, url, store.Options{Rand: rand.Reader, Log: log}); err != nil {
+		return nil, err
+	}
+
+	// 3. The tenant and the domain: made at the first start, checked at others.
+	founded, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	// 4. The domain in memory, and what keeps it up to date.
+	if err := s.follow(ctx, founded); err != nil {
+		return nil, err
+	}
+
+	// 5. The listeners.
+	if err := s.serve(); err != nil {
+		return nil, err
+	}
+	return s, s.ready.write(cfg.data)
+}
+
+// open loads the keys and the names of the tenant and its domain. It reports
+// whether it made them.
+func (s *service) open(ctx context.Context) (founded bool, err error) {
+	settings, err := s.db.Tenant(nil).Settings(ctx)
+	founded = errors.Is(err, tenant.ErrNoTenant)
+	if err != nil && !founded {
+		return false, err
+	}
+	if founded && !s.cfg.roles.all() {
+		return false, errors.New("the database holds no tenant yet: the first start has to be in all roles")
+	}
+	if s.keys, err = loadKeys(s.cfg.data, s.cfg.roles, founded); err != nil {
+		return false, err
+	}
+	if founded {
+		if settings, err = s.found(ctx); err != nil {
+			return false, err
+		}
+	}
+	for _, n := range []struct{ flag, given, stored string }{
+		{"--tenant-domain", s.cfg.tenantDomain, settings.InitialDomain},
+		{"--domain", s.cfg.domain, strings.ToLower(settings.Realm)},
+	} {
+		if n.given != "" && n.given != n.stored {
+			return false, fmt.Errorf("%s %s: this data directory holds %s, and a name can't be changed", n.flag, n.given, n.stored)
+		}
+	}
+	now := time.Now()
+	if s.keys.domainRing != nil {
+		s.domain = s.db.Domain(s.keys.domainRing)
+		if s.info, err = s.domain.Info(ctx); errors.Is(err, domain.ErrNoDomain) {
+			s.info, err = s.foundDomain(ctx, &settings, now)
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := s.domain.CheckRing(ctx); err != nil {
+			return false, fmt.Errorf("keys/%s: %w", domainRingFile, err)
+		}
+	}
+	if s.keys.tenantRing != nil {
+		st := s.db.Tenant(s.keys.tenantRing)
+		if err := st.CheckRing(ctx); err != nil {
+			return false, fmt.Errorf("keys/%s: %w", tenantRingFile, err)
+		}
+		s.tenant = &tenant.Service{Store: st, Now: time.Now, Rand: rand.Reader}
+	}
+	if s.cfg.roles.provision {
+		public, err := s.keys.domain.Public().JWK()
+		if err != nil {
+			return false, err
+		}
+		if string(public) != string(settings.DomainKey) {
+			return false, fmt.Errorf("keys/%s is another key than the one that the tenant seals for", domainKeyFile)
+		}
+	}
+	return founded, s.describe(&settings, now)
+}
+
+// found makes the tenant. The files with its secrets come first: a tenant whose
+// administrator's password nobody has is of no use.
+func (s *service) found(ctx context.Context) (tenant.Settings, error) {
+	name := s.cfg.tenantDomain
+	if name == "" {
+		name = "contoso.test"
+	}
+	dns := s.cfg.domain
+	if dns == "" {
+		dns = "aadds." + name
+	}
+	now := time.Now()
+	if _, err := domain.NewInfo(dns, tenant.ID{}, now, rand.Reader); err != nil {
+		return tenant.Settings{}, &usageError{"--domain: " + err.Error()}
+	}
+	jwk, err := s.keys.domain.Public().JWK()
+	if err != nil {
+		return tenant.Settings{}, err
+	}
+	f, err := tenant.Found(name, strings.ToUpper(dns), jwk, now, rand.Reader)
+	if err != nil {
+		return tenant.Settings{}, &usageError{"--tenant-domain: " + err.Error()}
+	}
+	for file, text := range map[string]string{
+		adminPasswordFile: f.AdminPassword,
+		agentIDFile:       f.App.ClientID.String(),
+		agentSecretFile:   f.AgentSecret,
+	} {
+		// No line end: ldapsearch -y and curl take the file as it is.
+		if err := writeFile(filepath.Join(s.cfg.data, file), []byte(text), 0o600); err != nil {
+			return tenant.Settings{}, err
+		}
+	}
+	s.log.Info("creating the tenant", "domain", name, "managedDomain", dns)
+	return f.Settings, s.db.Tenant(s.keys.tenantRing).Create(ctx, f.Settings, f.Objects, []tenant.App{f.App})
+}
+
+func (s *service) foundDomain(ctx context.Context, settings *tenant.Settings, now time.Time) (domain.Info, error) {
+	info, err := domain.NewInfo(strings.ToLower(settings.Realm), settings.TenantID, now, rand.Reader)
+	if err != nil {
+		return domain.Info{}, err
+	}
+	records, err := domain.Found(info, rand.Reader)
+	if err != nil {
+		return domain.Info{}, err
+	}
+	return info, s.domain.Create(ctx, info, records)
+}
+
+// describe fills in what ready.json says, and the certificate.
+func (s *service) describe(settings *tenant.Settings, now time.Time) error {
+	info := s.info
+	if info.DNSName == "" { // the tenant role alone: it knows the realm, not the domain
+		info = domain.Info{DNSName: strings.ToLower(settings.Realm), DC: "DC1"}
+		info.NetBIOS, _, _ = strings.Cut(settings.Realm, ".")
+	}
+	names := []string{info.DCName(), info.DNSName, "localhost", "127.0.0.1", "::1"}
+	if s.cfg.listen != "" && s.cfg.listen != "localhost" && s.cfg.listen != "127.0.0.1" && s.cfg.listen != "::1" && s.cfg.listen != "0.0.0.0" && s.cfg.listen != "::" {
+		names = append(names, s.cfg.listen)
+	}
+	cert, caFile, err := certificates(s.cfg.data, names, now)
+	if err != nil {
+		return err
+	}
+	s.tls = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+	clientID, err := os.ReadFile(filepath.Join(s.cfg.data, agentIDFile))
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	at := func(name string) string { return filepath.Join(s.cfg.data, name) }
+	s.ready = ready{
+		Version: version(), PID: os.Getpid(),
+		TenantID: settings.TenantID.String(), TenantDomain: settings.InitialDomain,
+		Realm: info.Realm(), Domain: info.DNSName, NetBIOS: info.NetBIOS, BaseDN: info.BaseDN().String(), DC: info.DCName(),
+		CAFile: caFile, Krb5Conf: at(krb5ConfFile),
+		AdminUPN: "admin@" + settings.InitialDomain, AdminPasswordFile: at(adminPasswordFile),
+		AgentClientID: string(clientID), AgentSecretFile: at(agentSecretFile),
+	}
+	return nil
+}
+
+// follow fills the replica and starts what keeps it and the domain up to date.
+func (s *service) follow(ctx context.Context, founded bool) error {
+	if s.cfg.roles.provision {
+		p := &domain.Provisioner{Store: s.domain, Info: s.info, Key: s.keys.domain, Now: time.Now, Rand: rand.Reader,
+			Log: s.log.With("part", "provision"), Retry: retryTime}
+		if founded {
+			// The administrator of a new tenant is one of the domain's as well
+			// when the first start says that it is ready.
+			ctx, cancel := context.WithTimeout(ctx, foundTime)
+			defer cancel()
+			for after, more := tenant.USN(0), true; more; {
+				var err error
+				if after, more, err = p.Step(ctx, after); err != nil {
+					return err
+				}
+			}
+		}
+		s.work.Go(func() { p.Run(s.backing) })
+	}
+	if s.cfg.roles.domain {
+		s.rep = domain.NewReplica(s.info)
+		f := &domain.Follower{Store: s.domain, Replica: s.rep, Log: s.log.With("part", "follow"), Retry: retryTime}
+		if err := f.CatchUp(ctx); err != nil {
+			return err
+		}
+		s.work.Go(func() { f.Run(s.backing) })
+	}
+	return nil
+}
+
+// serve starts the edges on the listeners that are bound.
+func (s *service) serve() error {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	edge := func(name string, run func() error) {
+		s.edges.Go(func() {
+			if err := run(); err != nil && s.ctx.Err() == nil {
+				s.stop(fmt.Errorf("%s: %w", name, err))
+			}
+		})
+	}
+	if s.cfg.roles.domain {
+		s.kdc.Replica = s.rep
+		edge("kdc", func() error { return s.ln.kdc.Serve(s.ctx) })
+		l := &ldapsrv.Server{Replica: s.rep, Directory: &domain.Directory{Replica: s.rep, Store: s.domain, Now: time.Now, Rand: rand.Reader},
+			TLS: s.tls, Now: time.Now, Log: s.log.With("part", "ldap"), Version: version()}
+		edge("ldap", func() error { return l.Serve(s.ctx, s.ln.ldap, false) })
+		edge("ldaps", func() error { return l.Serve(s.ctx, s.ln.ldaps, true) })
+		s.ready.KDC, s.ready.LDAP, s.ready.LDAPS = reach(s.ln.kdc.Addr().String()), reach(s.ln.ldap.Addr().String()), reach(s.ln.ldaps.Addr().String())
+	}
+	if s.cfg.roles.tenant {
+		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}
+		if s.rep != nil {
+			a.Reached = s.rep.WaitTenant
+		}
+		a.Ready = func(ctx context.Context) error { _, err := s.tenant.Configuration(ctx); return err }
+		edge("https", func() error { return a.Serve(s.ctx, s.ln.https, s.tls) })
+		s.ready.HTTPS = reach(s.ln.https.Addr().String())
+	}
+	return nil
+}
+
+// wait returns when the service has ended: nil after a clean stop.
+func (s *service) wait() error {
+	<-s.ctx.Done()
+	s.log.Info("stopping")
+	err := context.Cause(s.ctx)
+	s.shutdown()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// shutdown drains the edges, then ends what they needed, in at most stopTime.
+func (s *service) shutdown() {
+	os.Remove(filepath.Join(s.cfg.data, readyFile))
+	if s.ln != nil {
+		s.ln.close()
+	}
+	s.edges.Wait() // each edge bounds its own drain
+	s.end()
+	s.work.Wait()
+	if s.db != nil {
+		s.db.Close()
+	}
+	if s.pg != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), stopTime)
+		defer cancel()
+		if err := s.pg.Stop(ctx); err != nil {
+			s.log.Error("private PostgreSQL did not stop cleanly", "error", err)
+		}
+	}
+	if s.lock != nil {
+		s.lock.Close()
+	}
+}
