@@ -157,9 +157,11 @@ func method(m string) string {
 	return "OTHER"
 }
 
-// guard bounds the body, inflated and not, and answers panics, in the surface's
-// own error shape.
-func guard(limit int64, failed func(http.ResponseWriter, *http.Request, error)) func(http.Handler) http.Handler {
+// failure answers an error in the shape of a surface.
+type failure func(http.ResponseWriter, *http.Request, error)
+
+// recovered answers panics.
+func recovered(failed failure) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
@@ -167,7 +169,7 @@ func guard(limit int64, failed func(http.ResponseWriter, *http.Request, error)) 
 				if v == nil {
 					return
 				}
-				if v == http.ErrAbortHandler { //nolint:errorlint // the library's own sentinel, thrown bare
+				if v == http.ErrAbortHandler {
 					panic(v)
 				}
 				err := fmt.Errorf("panic: %v\n%s", v, debug.Stack())
@@ -177,6 +179,15 @@ func guard(limit int64, failed func(http.ResponseWriter, *http.Request, error)) 
 				}
 				failed(w, r, err)
 			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// bounded limits the body, inflated and not.
+func bounded(limit int64, failed failure) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := bound(w, r, limit); err != nil {
 				failed(w, r, err)
 				return

@@ -156,7 +156,7 @@ func newHouse(t testing.TB, change func(*api.Server)) *house {
 
 	h.Server = &api.Server{
 		Tenant: &tenant.Service{Store: h.store, Now: h.clock.now, Rand: rand.Reader},
-		Key:    signingKey(), Log: log, Metrics: prometheus.NewRegistry(), Now: h.clock.now, Rand: sevens{},
+		Key:    signingKey(), Log: log, Metrics: newRegistry(), Now: h.clock.now, Rand: sevens{},
 	}
 	if change != nil {
 		change(h.Server)
@@ -180,6 +180,8 @@ func database(t testing.TB, pg *pgchild.Server) string {
 	u.Path = "/" + name
 	return u.String()
 }
+
+func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
 func must(t testing.TB, err error) {
 	t.Helper()

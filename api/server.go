@@ -89,7 +89,7 @@ func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
 // every request there.
 func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sync.Handler) http.Handler {
 	root := chi.NewRouter()
-	root.Use(e.identify, guard(maxBody, problem.Write))
+	root.Use(e.identify, recovered(problem.Write))
 	root.NotFound(notFound)
 	root.MethodNotAllowed(methodNotAllowed)
 
@@ -100,7 +100,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 
 	// Sign-in. Errors are OAuth's below a tenant's oauth2.
 	root.Route("/{tenant}/oauth2", func(r chi.Router) {
-		r.Use(guard(maxForm, oauth.Failed))
+		r.Use(recovered(oauth.Failed), bounded(maxForm, oauth.Failed))
 		r.NotFound(oauth.NotFound)
 		r.MethodNotAllowed(oauth.MethodNotAllowed)
 		r.Post("/v2.0/token", signIn.Token)
@@ -115,7 +115,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 	// Microsoft Graph.
 	for _, version := range []string{"/v1.0", "/beta"} {
 		root.Route(version, func(r chi.Router) {
-			r.Use(e.authenticate)
+			r.Use(e.authenticate, bounded(maxBody, problem.Write))
 			r.Get("/me", directory.Me)
 			r.Post("/me/changepassword", directory.ChangePassword)
 			r.Post("/users", directory.Create)
@@ -128,7 +128,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 
 	// Sync agents.
 	root.Route("/sync/v1", func(r chi.Router) {
-		r.Use(e.authenticate, permit(sync.Allowed), guard(sync.MaxBody, problem.Write))
+		r.Use(e.authenticate, permit(sync.Allowed), bounded(sync.MaxBody, problem.Write))
 		r.Get("/configuration", agents.Configuration)
 		r.Post("/objects:batch", agents.Objects)
 		r.Post("/passwordhashes:batch", agents.PasswordHashes)

@@ -98,10 +98,7 @@ func internal(err error) *oauthError {
 func writeError(w http.ResponseWriter, r *http.Request, e *oauthError) {
 	req := problem.From(r.Context())
 	problem.Log(r, e.Status, e.cause)
-	correlation := req.ClientID
-	if correlation == "" {
-		correlation = req.ID
-	}
+	correlation := req.Correlation()
 	at := req.Date.UTC().Format("2006-01-02 15:04:05Z")
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", problem.RetryAfter(e.RetryAfter))

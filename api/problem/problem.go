@@ -123,6 +123,14 @@ type Request struct {
 	Log      *slog.Logger
 }
 
+// Correlation is the id that a caller looks for: the own one, or ours.
+func (r *Request) Correlation() string {
+	if r.ClientID != "" {
+		return r.ClientID
+	}
+	return r.ID
+}
+
 type requestKey struct{}
 
 // With returns ctx carrying req.
@@ -161,7 +169,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Target != "" {
 		body.Error.Details = []detail{{p.Detail, p.Target, p.DetailMessage}}
 	}
-	body.Error.Inner = inner{req.Date.UTC().Format("2006-01-02T15:04:05"), req.ID, req.ClientID}
+	body.Error.Inner = inner{req.Date.UTC().Format("2006-01-02T15:04:05"), req.ID, req.Correlation()}
 	if p.Status == http.StatusUnauthorized {
 		// RFC 6750 §3: a client learns the scheme from here.
 		w.Header().Set("WWW-Authenticate", `Bearer realm="", error="invalid_token"`)
