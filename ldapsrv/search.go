@@ -60,6 +60,8 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 	switch {
 	case err != nil:
 		return s.absent(base, err), nil
+	case s.gone != nil:
+		return ldapmsg.Result{}, nil // for nobody
 	case f.err != nil:
 		return s.result(f.err), nil
 	case f.late:

@@ -41,6 +41,7 @@ type session struct {
 	out     []byte    // answers that have not gone out
 	first   time.Time // until then the first message must be whole
 	greeted bool      // there was one
+	gone    error     // why nothing more can be sent
 
 	secure bool           // TLS is on
 	who    *domain.Object // as it was at the bind; nil is anonymous. See actor.
@@ -119,7 +120,7 @@ func (s *session) run() {
 		}
 		goOn := s.handle(msg)
 		s.message = msg
-		if !goOn {
+		if !goOn || s.gone != nil {
 			return
 		}
 	}
@@ -128,6 +129,9 @@ func (s *session) run() {
 // next returns the next message. Before it waits for the network, all answers
 // go out.
 func (s *session) next() ([]byte, error) {
+	if s.draining.Load() {
+		return nil, errDraining
+	}
 	if s.in.Buffered() == 0 {
 		if err := s.flush(); err != nil {
 			return nil, err
@@ -181,15 +185,14 @@ func (s *session) whole() bool {
 
 // flush sends what is gathered.
 func (s *session) flush() error {
-	if len(s.out) == 0 {
-		return nil
+	if len(s.out) == 0 || s.gone != nil {
+		return s.gone
 	}
-	if err := s.raw.SetWriteDeadline(time.Now().Add(s.limits.Write)); err != nil {
-		return err
+	if s.gone = s.raw.SetWriteDeadline(time.Now().Add(s.limits.Write)); s.gone == nil {
+		_, s.gone = s.conn.Write(s.out)
 	}
-	_, err := s.conn.Write(s.out)
 	s.out = s.out[:0]
-	return err
+	return s.gone
 }
 
 // end closes a session whose next message could not be read: silently where
