@@ -157,6 +157,13 @@ func (s *Server) Run() {
 	s.HTTP = s.client()
 }
 
+// Restart is Run with more flags, which stay.
+func (s *Server) Restart(flags ...string) {
+	s.t.Helper()
+	s.args = append(s.args, flags...)
+	s.Run()
+}
+
 func (s *Server) readReady() error {
 	text, err := os.ReadFile(filepath.Join(s.Dir, "ready.json"))
 	if err != nil {
