@@ -19,8 +19,11 @@ import (
 	"skyrealm/krb5/etype"
 )
 
-// maxLine bounds one line: a group's with 10,000 memberships fits.
+// maxLine bounds one line: a user's with 10,000 memberships fits.
 const maxLine = 1 << 20
+
+// maxAnchor is the service's bound (entra-wire §D).
+const maxAnchor = 60
 
 // errLine is what is said of a line that can't be read. What the parser says
 // would quote the line, and so a password.
@@ -100,7 +103,8 @@ func (m *moment) UnmarshalJSON(b []byte) error {
 		case ticks < between:
 			return errLine
 		default:
-			m.at = time.Unix(0, 0).Add(time.Duration(ticks-between) * 100).UTC()
+			ticks -= between
+			m.at = time.Unix(ticks/1e7, ticks%1e7*100).UTC()
 		}
 		return nil
 	}
@@ -134,6 +138,9 @@ func decodeLine(b []byte, number int) (*line, error) {
 		}
 	default:
 		return l, errors.New("type has to be user or group")
+	}
+	if len(l.SourceAnchor) > maxAnchor {
+		return &line{number: number}, errors.New("sourceAnchor is too long")
 	}
 	return l, nil
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"runtime"
 	"slices"
@@ -16,6 +17,8 @@ import (
 const (
 	// chunkLines is how many lines one worker takes at a time.
 	chunkLines = 500
+	// envelope is what a batch has besides its items.
+	envelope = 64
 	// maxFailures is how many failures a Summary names.
 	maxFailures = 20
 )
@@ -226,6 +229,7 @@ func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, i
 		of    []T
 		size  int
 	)
+	_, isLine := any(all).([]*line) // groups are counted by nobody
 	flush := func() error {
 		if len(items) == 0 {
 			return nil
@@ -249,7 +253,7 @@ func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, i
 		*taken += ok
 		p.summary.USN = max(p.summary.USN, answer.USN)
 		p.mu.Unlock()
-		if _, isGroup := any(of).([]*group); !isGroup { // groups are no lines
+		if isLine {
 			p.advance(len(items))
 		}
 		items, of, size = items[:0], of[:0], 0
@@ -260,14 +264,19 @@ func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, i
 			return context.Cause(ctx)
 		}
 		item, n, err := prepare(one)
+		if err == nil && n > p.bytes-envelope {
+			err = errors.New("it is larger than a whole batch may be")
+		}
 		if err != nil {
 			f := where(one)
 			f.Reason, f.Detail = "invalidLine", err.Error()
 			p.fail(f)
-			p.advance(1)
+			if isLine {
+				p.advance(1)
+			}
 			continue
 		}
-		if len(items) == p.items || len(items) > 0 && size+n > p.bytes-1024 {
+		if len(items) == p.items || len(items) > 0 && size+n > p.bytes-envelope {
 			if err := flush(); err != nil {
 				return err
 			}
