@@ -62,7 +62,13 @@ func seekable(f *os.File) io.Reader {
 }
 
 func printSummary(w io.Writer, s *agent.Summary, took time.Duration) {
-	fmt.Fprintf(w, "%d users, %d groups and %d passwords taken in %s\n", s.Users, s.Groups, s.Hashes, took.Round(time.Millisecond))
+	count := func(n int, what string) string {
+		if n != 1 {
+			what += "s"
+		}
+		return fmt.Sprintf("%d %s", n, what)
+	}
+	fmt.Fprintf(w, "%s, %s and %s taken in %s\n", count(s.Users, "user"), count(s.Groups, "group"), count(s.Hashes, "password"), took.Round(time.Millisecond))
 	reasons := make([]string, 0, len(s.Reasons))
 	for r, n := range s.Reasons {
 		reasons = append(reasons, fmt.Sprintf("%s %d", r, n))
