@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,7 +110,14 @@ type Server struct {
 // test's end stops it. More flags may be given.
 func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
-	s := &Server{Dir: filepath.Join(t.TempDir(), "data"), t: t, log: &tail{}}
+	return StartIn(t, filepath.Join(t.TempDir(), "data"), flags...)
+}
+
+// StartIn is [Start] on a data directory that the test has prepared, such as
+// one with the keys of another process's.
+func StartIn(t testing.TB, dir string, flags ...string) *Server {
+	t.Helper()
+	s := &Server{Dir: dir, t: t, log: &tail{}}
 	s.args = append([]string{"serve", "--data", s.Dir, "--debug", "--https", ":0", "--kdc", ":0", "--ldap", ":0", "--ldaps", ":0"}, flags...)
 	t.Cleanup(func() {
 		s.Stop()
@@ -238,6 +246,17 @@ func (s *Server) PostgresPID() (int, error) {
 	var pid int
 	_, err = fmt.Fscan(bufio.NewReader(f), &pid)
 	return pid, err
+}
+
+// DatabaseURL is the private database server's, for a test that looks behind the
+// service's back. It may change when the process is started again.
+func (s *Server) DatabaseURL() string {
+	host := filepath.Join(s.Dir, "pg")
+	// Where that is too long for a socket's name, pgchild notes the way round.
+	if short, err := os.Readlink(host + ".socket"); err == nil {
+		host = filepath.Join(short, "s")
+	}
+	return "postgres://skyrealm@/postgres?" + url.Values{"host": {host}, "port": {"5432"}}.Encode()
 }
 
 // AdminPassword is the first administrator's.
