@@ -4,7 +4,6 @@ package harness
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -59,6 +58,9 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
+	if err := os.Chmod(dir, 0o755); err != nil { // for a service under another user
+		return "", err
+	}
 	path := filepath.Join(dir, "skyrealm")
 	args := []string{"build", "-o", path}
 	if raceEnabled {
@@ -103,7 +105,8 @@ type Server struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 	err  error         // how, read after done
-	log  *tail
+	log  *os.File
+	as   *syscall.Credential
 }
 
 // Start runs `skyrealm serve` on free ports and returns when it is ready. The
@@ -117,13 +120,30 @@ func Start(t testing.TB, flags ...string) *Server {
 // one with the keys of another process's.
 func StartIn(t testing.TB, dir string, flags ...string) *Server {
 	t.Helper()
-	s := &Server{Dir: dir, t: t, log: &tail{}}
+	return start(t, dir, nil, flags)
+}
+
+// StartAs is [StartIn] as another user than the test's, which has to be root. The
+// directory has to be that user's.
+func StartAs(t testing.TB, as *syscall.Credential, dir string, flags ...string) *Server {
+	t.Helper()
+	return start(t, dir, as, flags)
+}
+
+func start(t testing.TB, dir string, as *syscall.Credential, flags []string) *Server {
+	t.Helper()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Dir: dir, t: t, log: log, as: as}
 	s.args = append([]string{"serve", "--data", s.Dir, "--debug", "--https", ":0", "--kdc", ":0", "--ldap", ":0", "--ldaps", ":0"}, flags...)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
-			t.Logf("the service's last lines:\n%s", s.log)
+			t.Logf("the service's last lines:\n%s", s.tail())
 		}
+		log.Close()
 	})
 	s.Run()
 	return s
@@ -134,9 +154,9 @@ func StartIn(t testing.TB, dir string, flags ...string) *Server {
 func (s *Server) Run() {
 	s.t.Helper()
 	s.cmd = exec.Command(Binary(s.t), s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = io.Discard, s.log
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// A test binary that is killed takes the service with it.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: s.as}
 	started := make(chan error, 1)
 	done := make(chan struct{})
 	s.done = done
@@ -157,7 +177,7 @@ func (s *Server) Run() {
 	WaitFor(s.t, "the service to be ready", func() error {
 		select {
 		case <-done:
-			s.t.Fatalf("the service ended: %v\n%s", s.err, s.log)
+			s.t.Fatalf("the service ended: %v\n%s", s.err, s.tail())
 		default:
 		}
 		return s.readReady()
@@ -299,29 +319,20 @@ func WaitFor(t testing.TB, what string, try func() error) {
 	}
 }
 
-// tail keeps the last part of what is written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
+// Log returns all that the service has printed and logged, over all its starts.
+func (s *Server) Log() string {
+	s.t.Helper()
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// tail is the last part of the log, which is what a failed test shows.
+func (s *Server) tail() string {
+	text := s.Log()
+	return text[max(0, len(text)-tailSize):]
 }
 
 const tailSize = 1 << 20
-
-func (l *tail) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.b = append(l.b, p...)
-	if len(l.b) > 2*tailSize {
-		l.b = bytes.Clone(l.b[len(l.b)-tailSize:])
-	}
-	return len(p), nil
-}
-
-func (l *tail) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.b)
-}
-
-// Log returns what the service has logged of late.
-func (s *Server) Log() string { return s.log.String() }
