@@ -116,10 +116,7 @@ func newWorld(t testing.TB) *world {
 	muller.Secrets.Current.Keys = nil
 	for _, id := range []etype.ID{etype.AES256SHA1, etype.AES128SHA1} {
 		const salt, rounds = "CONTOSO.LOCALMüller", 10000
-		k, err := etype.StringToKey(id, utf8Password, salt, rounds)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := syncedKey(t, id, salt, rounds)
 		muller.Secrets.Current.Keys = append(muller.Secrets.Current.Keys, cred.KerberosKey{Key: k, Salt: salt, Iterations: rounds, KVNO: 7})
 	}
 	muller.Secrets.KVNO = 7
@@ -154,13 +151,39 @@ func (w *world) user(sam, password string) domain.Record {
 	r := domain.Record{GUID: guid, Kind: domain.User, Class: "user", RID: w.rid, Parent: w.ou, RDN: sam, SAM: sam,
 		UAC: domain.UACNormal, Created: testNow, Changed: testNow}
 	if password != "" {
-		l, err := cred.NewLegacy(password, testRealm+sam)
-		if err != nil {
-			w.t.Fatal(err)
-		}
+		l := legacy(w.t, password, testRealm+sam)
 		r.Secrets = domain.Secrets{Current: l.WithKVNO(2), KVNO: 2, Set: testNow.Add(-30 * time.Minute)}
 	}
 	return r
+}
+
+// legacy makes keys once: a hundred worlds have the same.
+func legacy(t testing.TB, password, salt string) cred.Legacy {
+	t.Helper()
+	if l, ok := legacies.Load(password + "\x00" + salt); ok {
+		return l.(cred.Legacy)
+	}
+	l, err := cred.NewLegacy(password, salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	legacies.Store(password+"\x00"+salt, l)
+	return l
+}
+
+var legacies, syncedKeys sync.Map
+
+func syncedKey(t testing.TB, id etype.ID, salt string, rounds uint32) etype.Key {
+	t.Helper()
+	if k, ok := syncedKeys.Load(id); ok {
+		return k.(etype.Key)
+	}
+	k, err := etype.StringToKey(id, utf8Password, salt, rounds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncedKeys.Store(id, k)
+	return k
 }
 
 func (w *world) put(records ...domain.Record) {

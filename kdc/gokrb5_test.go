@@ -15,11 +15,14 @@ import (
 )
 
 // listen serves the world's KDC on loopback until the test ends.
-func (w *world) listen() *Server {
+func (w *world) listen(alter ...func(*Server)) *Server {
 	w.t.Helper()
 	s, err := w.kdc.Listen("127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	for _, a := range alter {
+		a(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -43,18 +44,16 @@ type Policy struct {
 	// AllowRC4 lets accounts that have AES keys use RC4 as well. Without it RC4
 	// is for those that have nothing better.
 	AllowRC4 bool
+	// MaxUDPReply is the longest reply in a datagram; a client that is told
+	// RESPONSE_TOO_BIG comes by TCP. 0: 1,400 bytes, which fit the smallest
+	// usual MTU with a tunnel's headers.
+	MaxUDPReply int
 }
 
-func or(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
-}
-
-func (p *Policy) maxLife() time.Duration  { return or(p.MaxLife, 10*time.Hour) }
-func (p *Policy) maxRenew() time.Duration { return or(p.MaxRenew, 7*24*time.Hour) }
-func (p *Policy) skew() time.Duration     { return or(p.Skew, 5*time.Minute) }
+func (p *Policy) maxLife() time.Duration  { return cmp.Or(p.MaxLife, 10*time.Hour) }
+func (p *Policy) maxRenew() time.Duration { return cmp.Or(p.MaxRenew, 7*24*time.Hour) }
+func (p *Policy) skew() time.Duration     { return cmp.Or(p.Skew, 5*time.Minute) }
+func (p *Policy) maxUDPReply() int        { return cmp.Or(p.MaxUDPReply, 1400) }
 
 // Counters count since the start.
 type Counters struct {
@@ -79,10 +78,6 @@ func (c *Counters) Refused(code krb5.ErrorCode) uint64 {
 	}
 	return c.refused[code].Load()
 }
-
-// MaxUDPReply is the longest reply in a datagram: what fits the smallest usual
-// MTU with a tunnel's headers. Clients told RESPONSE_TOO_BIG come by TCP.
-const MaxUDPReply = 1400
 
 // exchange is one request on its way to a reply. It is used again and again, as
 // its buffers are most of what a request costs.
@@ -146,7 +141,7 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 	if err != nil {
 		reply = x.refuse(ctx, err)
 	}
-	if !tcp && len(reply) > MaxUDPReply {
+	if !tcp && len(reply) > k.Policy.maxUDPReply() {
 		k.Count.TooBig.Add(1)
 		reply = x.refuse(ctx, krb5.ErrResponseTooBig)
 	}

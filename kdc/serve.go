@@ -23,7 +23,7 @@ const (
 
 	tcpRequestTime = 10 * time.Second // for a whole request, however slowly it comes
 	tcpIdleTime    = 30 * time.Second // between requests
-	drainTime      = 5 * time.Second
+	drainTime      = 5 * time.Second  // for requests that are being answered
 )
 
 // Handler answers one message; nil means no answer. It has the shape of
@@ -40,6 +40,9 @@ type Server struct {
 	udp *net.UDPConn
 	tcp *net.TCPListener
 
+	maxConns    int
+	requestTime time.Duration
+
 	mu    sync.Mutex
 	conns list.List // of *tcpConn, the one that was idle longest in front
 	done  bool
@@ -51,7 +54,7 @@ func (k *KDC) Listen(addr string) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong}
+	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, maxConns: MaxTCPConns, requestTime: tcpRequestTime}
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("kdc: %w", err)
@@ -204,7 +207,7 @@ func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
 // slowest of them and nobody else.
 func (s *Server) enter(c *tcpConn) bool {
 	s.mu.Lock()
-	full := s.conns.Len() >= MaxTCPConns
+	full := s.conns.Len() >= s.maxConns
 	done := s.done
 	if !done {
 		c.place = s.conns.PushBack(c)
@@ -261,7 +264,7 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 		if _, err := io.ReadFull(c, head[:1]); err != nil {
 			return
 		}
-		if !s.until(c, tcpRequestTime) {
+		if !s.until(c, s.requestTime) {
 			return
 		}
 		if _, err := io.ReadFull(c, head[1:]); err != nil {
