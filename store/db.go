@@ -17,6 +17,7 @@ import (
 const (
 	maxConns       = 16
 	connectTimeout = 5 * time.Second
+	idleTrust      = 100 * time.Millisecond
 	// maxTries is how often a transaction is begun that the server ended to
 	// resolve a conflict.
 	maxTries = 3
@@ -51,6 +52,9 @@ func Open(ctx context.Context, url string, o Options) (*DB, error) {
 func open(ctx context.Context, cfg *pgxpool.Config, o Options) (*DB, error) {
 	cfg.MaxConns = maxConns
 	cfg.PingTimeout = connectTimeout
+	// After a restart of the server all idle connections are dead, and each would
+	// fail one request.
+	cfg.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > idleTrust }
 	cfg.ConnConfig.ConnectTimeout = connectTimeout
 	for name, value := range map[string]string{
 		"application_name": "skyrealm",
