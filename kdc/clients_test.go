@@ -1,0 +1,194 @@
+package kdc
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "record testdata/*.txt anew, with the real clients")
+
+// A conversation is a real client's session with the KDC. The world behind it is
+// newWorld's.
+type conversation struct {
+	name     string
+	programs []string // that it takes
+	commands []string // run by sh, one after the other
+	expect   string   // in the output
+}
+
+var conversations = []conversation{
+	{"mit", []string{"kinit", "kvno", "klist"}, []string{
+		"printf '%s\\n' '" + testPassword + "' | kinit -f -p -r 2d alice",
+		"kvno " + webSPN,
+		"kinit -R",
+		"kvno -C host/ws1.aadds.contoso.test",
+		"klist -e -f",
+	}, webSPN + "@" + testRealm},
+	{"mit-enterprise", []string{"kinit", "klist"}, []string{
+		"printf '%s\\n' '" + testPassword + "' | kinit -E Alice.Liddell@contoso.test",
+		"klist",
+	}, "Default principal: alice@" + testRealm},
+	{"mit-utf8", []string{"kinit", "kvno", "klist"}, []string{
+		"printf '%s\\n' '" + utf8Password + "' | LC_ALL=C.UTF-8 kinit müller",
+		"kvno HTTP/web",
+		"klist",
+	}, "müller@" + testRealm},
+	{"mit-wrong", []string{"kinit"}, []string{
+		"! printf 'wrong\\n' | kinit alice",
+		"! printf '%s\\n' '" + testPassword + "' | kinit dave",
+		"! printf '%s\\n' '" + testPassword + "' | kinit carol",
+		"! printf '%s\\n' '" + testPassword + "' | kinit nobody",
+	}, "credentials have been revoked"},
+	{"heimdal", []string{"kinit.heimdal", "kgetcred", "heimtools"}, []string{
+		"printf '%s\\n' '" + testPassword + "' | kinit.heimdal --password-file=STDIN --forwardable --renewable alice",
+		"kinit.heimdal --renew",
+		"kgetcred " + webSPN,
+		"heimtools klist -v",
+	}, webSPN + "@" + testRealm},
+	{"heimdal-utf8", []string{"kinit.heimdal", "kgetcred", "heimtools"}, []string{
+		"printf '%s\\n' '" + utf8Password + "' | LC_ALL=C.UTF-8 kinit.heimdal --password-file=STDIN müller",
+		"kgetcred HTTP/web",
+		"heimtools klist",
+	}, "müller@" + testRealm},
+}
+
+// TestClients runs real clients against the sockets, and with -update notes what
+// was said.
+func TestClients(t *testing.T) {
+	for _, c := range conversations {
+		t.Run(c.name, func(t *testing.T) {
+			path := os.Getenv("PATH")
+			if dir := os.Getenv("SKYREALM_HEIMDAL"); dir != "" {
+				path += string(filepath.ListSeparator) + dir
+			}
+			t.Setenv("PATH", path)
+			for _, p := range c.programs {
+				if _, err := exec.LookPath(p); err != nil {
+					if *update || os.Getenv("CONFORMANCE") == "require" {
+						t.Fatalf("%s is missing; test/all installs it", p)
+					}
+					t.Skipf("%s is missing; test/all installs it", p)
+				}
+			}
+			c.run(t)
+		})
+	}
+}
+
+func (c *conversation) run(t *testing.T) {
+	w := newWorld(t)
+	// One request after the other, each with a time and randomness that a
+	// replay knows.
+	var mu sync.Mutex
+	var script bytes.Buffer
+	fmt.Fprintf(&script, "# go test ./kdc -run Clients/%s -update\n", c.name)
+	for _, cmd := range c.commands {
+		fmt.Fprintf(&script, "# $ %s\n", cmd)
+	}
+	n := 0
+	s := w.listen(func(s *Server) {
+		s.Handle = func(ctx context.Context, b []byte, from netip.AddrPort, tcp bool) []byte {
+			mu.Lock()
+			defer mu.Unlock()
+			n++
+			w.now = time.Now().UTC().Truncate(time.Microsecond)
+			reply := w.replay(ctx, n, b, tcp)
+			transport := "udp"
+			if tcp {
+				transport = "tcp"
+			}
+			fmt.Fprintf(&script, "\n%s %s\n> %x\n< %x\n", w.now.Format(time.RFC3339Nano), transport, b, reply)
+			return reply
+		}
+	})
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "krb5.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, `[libdefaults]
+ default_realm = %s
+ dns_lookup_kdc = false
+ dns_lookup_realm = false
+ dns_canonicalize_hostname = false
+ rdns = false
+[realms]
+ %s = {
+  kdc = %s
+ }
+`, testRealm, testRealm, s.Addr()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "set -e\n"+strings.Join(c.commands, "\n"))
+	cmd.Env = append(os.Environ(), "KRB5_CONFIG="+conf, "KRB5CCNAME=FILE:"+filepath.Join(dir, "cc"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), c.expect) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if *update {
+		if err := os.WriteFile(filepath.Join("testdata", c.name+".txt"), script.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replay answers the n-th request of a conversation.
+func (w *world) replay(ctx context.Context, n int, b []byte, tcp bool) []byte {
+	w.rand.mu.Lock()
+	w.rand.n, w.rand.left = uint64(n)<<32, nil
+	w.rand.mu.Unlock()
+	return w.kdc.Handle(ctx, b, client4, tcp)
+}
+
+// TestConversations replays what real clients said, byte for byte.
+func TestConversations(t *testing.T) {
+	for _, c := range conversations {
+		t.Run(c.name, func(t *testing.T) {
+			file, err := os.ReadFile(filepath.Join("testdata", c.name+".txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t)
+			var request []byte
+			tcp, n := false, 0
+			lines := bufio.NewScanner(bytes.NewReader(file))
+			lines.Buffer(nil, 1<<20)
+			for lines.Scan() {
+				head, rest, _ := strings.Cut(lines.Text(), " ")
+				switch head {
+				case "", "#":
+				case ">":
+					if request, err = hex.DecodeString(rest); err != nil {
+						t.Fatal(err)
+					}
+				case "<":
+					n++
+					if reply := hex.EncodeToString(w.replay(t.Context(), n, request, tcp)); reply != rest {
+						t.Fatalf("request %d\n   got %s\nexpect %s", n, reply, rest)
+					}
+				default:
+					if w.now, err = time.Parse(time.RFC3339Nano, head); err != nil {
+						t.Fatal(err)
+					}
+					tcp = rest == "tcp"
+				}
+			}
+			if n == 0 || w.kdc.Count.Panics.Load() != 0 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+}
