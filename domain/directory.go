@@ -170,15 +170,11 @@ func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN) (Rec
 	if err != nil {
 		return Record{}, err
 	}
-	builtin := rec.RID != 0 && rec.RID < firstRID || rec.Kind == Container && rec.Created.Equal(d.Replica.Info.Created)
-	if !rec.Source.IsZero() || builtin {
+	if !rec.Source.IsZero() || o.critical() {
 		return Record{}, ErrAccessDenied
 	}
 	return rec, nil
 }
-
-// firstRID is the first that the store hands out; those below are the domain's.
-const firstRID = 1100
 
 func (d *Directory) put(ctx context.Context, rec Record) error {
 	usn, err := d.Store.Apply(ctx, []Write{{rec}}, 0)
@@ -223,7 +219,7 @@ func structural(attrs []Mod) (*dit.Class, error) {
 // mayHold says where administrators may add what: OUs at the top, anything in
 // their own OUs, computers in AADDC Computers.
 func (d *Directory) mayHold(parent *Object, class *dit.Class) error {
-	own := parent.Kind == Container && !parent.Created.Equal(d.Replica.Info.Created)
+	own := parent.Kind == Container && !parent.critical()
 	top := parent.GUID == d.Replica.Info.GUID && class.Name == "organizationalUnit"
 	_, rdn := parent.Entry.DN.RDN()
 	computers := parent.Kind == Container && rdn == OUComputers && class.Name == "computer"

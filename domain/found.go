@@ -121,6 +121,10 @@ func (f *founder) add(r Record) ID {
 		r.GUID = id
 	}
 	r.Created, r.Changed = f.info.Created, f.info.Created
+	if r.Attrs == nil {
+		r.Attrs = map[string][][]byte{}
+	}
+	r.Attrs["isCriticalSystemObject"] = [][]byte{[]byte("TRUE")}
 	f.records = append(f.records, r)
 	return r.GUID
 }

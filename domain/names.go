@@ -52,10 +52,10 @@ func samCandidates(o *tenant.Object) []string {
 		wanted = firstOf(o.Profile.MailNickname, o.Profile.OnPremisesSAMAccountName, prefix)
 	}
 	var out []string
-	clean := cleanSAM(wanted, most)
+	clean := cleanSAM(wanted, most+1)
 	// The generated form is for names that are too long as well: cut off, two
 	// of them would look alike (EDS/synchronization).
-	if clean != "" && utf8.RuneCountInString(wanted) <= most && !reserved[fold(clean)] {
+	if clean != "" && utf8.RuneCountInString(clean) <= most && !reserved[fold(clean)] {
 		out = append(out, clean)
 	}
 	id := hex.EncodeToString(o.ID[:])

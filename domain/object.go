@@ -65,6 +65,10 @@ func (o *Object) SignsIn() bool { return o.Kind == User || o.Kind == Computer }
 // MustChange reports whether the password has to be changed before it is used.
 func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.IsZero() }
 
+// critical reports whether the object came with the domain, which nobody may
+// change or delete.
+func (o *Object) critical() bool { return string(o.Entry.First(aCritical)) == "TRUE" }
+
 // fold is the comparison form of names that compare without regard to case. It
 // allocates nothing for a name in lower-case ASCII, which most requests carry.
 func fold(s string) string {
@@ -79,13 +83,16 @@ func fold(s string) string {
 // treeKey turns a DN's key around, from the root to the leaf, so that a subtree
 // is a run of keys with one prefix.
 func treeKey(dn dit.DN) string {
-	parts := strings.Split(dn.Key(), ",")
-	n := len(dn.Key()) + 1
+	key := dn.Key()
 	var b strings.Builder
-	b.Grow(n)
-	for i := len(parts) - 1; i >= 0; i-- {
-		b.WriteString(parts[i])
+	b.Grow(len(key) + 1)
+	for more := true; more; {
+		i := strings.LastIndexByte(key, ',')
+		b.WriteString(key[i+1:])
 		b.WriteByte(0) // sorts below every byte of a name, so a subtree has no strangers in it
+		if more = i >= 0; more {
+			key = key[:i]
+		}
 	}
 	return b.String()
 }
