@@ -126,7 +126,8 @@ func (db *DB) attempt(ctx context.Context, fn func(pgx.Tx) error) error {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx)) // no effect after Commit
 	var xid string
-	if err := tx.QueryRow(ctx, `SELECT pg_current_xact_id()::text`).Scan(&xid); err != nil {
+	var run *string
+	if err := tx.QueryRow(ctx, beginRun).Scan(&xid, &run); err != nil {
 		return err
 	}
 	if err := fn(tx); err != nil {
@@ -136,15 +137,35 @@ func (db *DB) attempt(ctx context.Context, fn func(pgx.Tx) error) error {
 	if err == nil || refused(err) {
 		return err
 	}
-	if db.committed(ctx, xid) {
+	// In this order: that the number was ours holds up to the moment of the last look.
+	if run != nil && db.committed(ctx, xid) && db.sameRun(ctx, *run) {
 		return nil
 	}
 	return err
 }
 
+// beginRun starts a transaction: its number, and the run of the server in which the
+// number is its own (NULL where another writer is just founding the run).
+const beginRun = `WITH founded AS (
+		INSERT INTO tenant.run (id) SELECT gen_random_uuid() WHERE NOT EXISTS (SELECT 1 FROM tenant.run)
+		ON CONFLICT DO NOTHING RETURNING id)
+	SELECT pg_current_xact_id()::text, coalesce((SELECT id FROM founded), (SELECT id FROM tenant.run))::text`
+
+// sameRun reports whether the server has not crashed since a transaction began. A
+// server that crashed forgets the numbers of transactions that were not on disk
+// yet and gives them to others: one of those commits, and a write that was lost
+// would be acknowledged.
+func (db *DB) sameRun(ctx context.Context, run string) (same bool) {
+	ctx, cancel := context.WithTimeout(ctx, doubtTime)
+	defer cancel()
+	err := db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM tenant.run WHERE id = $1::text::uuid)`, run).Scan(&same)
+	return err == nil && same
+}
+
 // committed asks what became of a COMMIT whose answer was lost with the
 // connection. Without this, a change that was refused with ErrUnavailable could
-// stand in the database all the same. It gives up when ctx ends or after doubtTime.
+// stand in the database all the same; it still can where the server crashed (see
+// [DB.sameRun]). It gives up when ctx ends or after doubtTime.
 func (db *DB) committed(ctx context.Context, xid string) bool {
 	ctx, cancel := context.WithTimeout(ctx, doubtTime)
 	defer cancel()
