@@ -45,6 +45,7 @@ type person struct {
 	password         string
 	old              []string
 	deleted          bool
+	trail            []string // what came of the cloud user's changes
 
 	sid  string // as first seen
 	seen int64  // uSNChanged as last seen
@@ -310,6 +311,7 @@ func (c *changer) step(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	c.trail = append(c.trail, fmt.Sprintf("%s: %d at USN %d, %v", next, a.status, a.usn(), err))
 	if err == nil && a.status == http.StatusNoContent {
 		c.old, c.password = append(c.old, c.password), next
 		c.changes.Add(1)
@@ -318,7 +320,7 @@ func (c *changer) step(ctx context.Context) error {
 	if err == nil {
 		busy, err := a.busy()
 		if err != nil || !busy {
-			return fmt.Errorf("%s: changePassword: %v %v", c.sam, &a, err)
+			return fmt.Errorf("%s: changePassword: %v %v; %q", c.sam, &a, err, c.trail[max(0, len(c.trail)-6):])
 		}
 	}
 	// In doubt: it is done or it is not, and the tenant says which.
@@ -335,6 +337,7 @@ func (c *changer) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.trail = append(c.trail, fmt.Sprintf("%s: in doubt, done: %v", next, is != ""))
 	switch {
 	case (was == "") == (is == ""):
 		return fmt.Errorf("%s: after a change in doubt the old password works: %v, the new one: %v", c.sam, was != "", is != "")

@@ -44,7 +44,11 @@ func (l *ledger) verify(t *testing.T, r *rand.Rand, sample int) {
 	people := l.everyone()
 	l.verifyObjects(t, conn, people)
 	r.Shuffle(len(people), func(i, j int) { people[i], people[j] = people[j], people[i] })
-	next := make(chan *person)
+	type job struct {
+		*person
+		all bool
+	}
+	next := make(chan job)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -54,21 +58,21 @@ func (l *ledger) verify(t *testing.T, r *rand.Rand, sample int) {
 			} else {
 				defer conn.Close()
 			}
-			for p := range next {
-				if err == nil {
-					err = l.verifySignIn(t, at, conn, p, p.cloud || sample > 0)
-				}
+			for job := range next {
 				if err != nil {
-					t.Errorf("%s: %v", p.sam, err)
+					continue // said already
+				}
+				if err := l.verifySignIn(t, at, conn, job.person, job.all); err != nil {
+					t.Errorf("%s: %v; its last writes: %q", job.sam, err, job.trail[max(0, len(job.trail)-6):])
 				}
 			}
 		})
 	}
 	for _, p := range people {
+		next <- job{p, p.cloud || sample > 0}
 		if !p.cloud {
 			sample--
 		}
-		next <- p
 	}
 	close(next)
 	all.Wait()
