@@ -203,6 +203,7 @@ func (w *world) change(sam string, alter func(*domain.Record)) {
 	o := w.rep.BySAM(sam)
 	if o == nil {
 		w.t.Fatalf("no account %s", sam)
+		return
 	}
 	r := domain.Record{GUID: o.GUID, Kind: o.Kind, Class: "user", RID: o.RID, Parent: w.ou, RDN: o.SAM, SAM: o.SAM,
 		UPN: o.UPN, SPNs: o.SPNs, UAC: o.UAC, Secrets: o.Secrets, Created: o.Created, Changed: testNow}

@@ -320,7 +320,7 @@ func FuzzTGS(f *testing.F) {
 		w.t = t
 		q := w.tgsReq(g, webSPN)
 		if q.body.UnmarshalBody(body) != nil {
-			t.Skip()
+			return
 		}
 		if cipher, err := g.session.Encrypt(nil, authData, krb5.UsageTGSReqAuthDataSession, w.rand); err == nil && len(authData) > 0 {
 			q.body.EncAuthData = krb5.EncryptedData{EType: 18, Cipher: cipher}

@@ -39,11 +39,6 @@ func (x *exchange) openPAC(v *keyVersion) (*pac.PAC, error) {
 	if p.Client.Name != pacName(x.tgt.CName) || !p.Client.AuthTime.Equal(x.tgt.AuthTime) {
 		return nil, refuse(krb5.ErrTGTRevoked, "the PAC is of another ticket")
 	}
-	// Only TGTs name their requestor. A ticket for kadmin/changepw is under
-	// the same key, and with its name rewritten is no TGT (CVE-2022-2031).
-	if p.Requestor == "" {
-		return nil, refuse(krb5.ErrTGTRevoked, "the PAC names no requestor")
-	}
 	return p, nil
 }
 

@@ -130,6 +130,8 @@ func (x *exchange) identify(v *keyVersion) (pac.Attributes, error) {
 	if err != nil {
 		return 0, err
 	}
+	// Only TGTs name their requestor. A ticket for kadmin/changepw is under the
+	// same key, and with its name rewritten is still no TGT (CVE-2022-2031).
 	domainSID, rid, ok := p.Requestor.Split()
 	if !ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID {
 		return 0, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")

@@ -142,7 +142,7 @@ func (s *Server) closeAll() {
 
 // serveUDP is one of several readers of the same socket.
 func (s *Server) serveUDP(ctx context.Context) error {
-	buf := make([]byte, MaxUDPRequest+1)
+	buf := make([]byte, MaxUDPRequest) // a longer datagram is cut, and so malformed
 	for failures := 0; ; {
 		n, from, err := s.udp.ReadFromUDPAddrPort(buf)
 		switch {
@@ -154,9 +154,6 @@ func (s *Server) serveUDP(ctx context.Context) error {
 			if failures++; failures == 100 {
 				return fmt.Errorf("kdc: udp: %w", err)
 			}
-			continue
-		case n > MaxUDPRequest:
-			s.Count.Dropped.Add(1)
 			continue
 		}
 		failures = 0

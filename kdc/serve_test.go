@@ -109,19 +109,32 @@ func TestReadAll(t *testing.T) {
 
 func TestUDP(t *testing.T) {
 	w := newWorld(t)
-	s := w.listen()
+	handled := make(chan int, 3)
+	s := w.listen(func(s *Server) {
+		s.Handle = func(ctx context.Context, b []byte, from netip.AddrPort, tcp bool) []byte {
+			reply := w.kdc.Handle(ctx, b, from, tcp)
+			handled <- len(b)
+			return reply
+		}
+	})
 	c, err := net.Dial("udp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	buf := make([]byte, 65536)
-	for _, b := range [][]byte{[]byte("junk"), make([]byte, MaxUDPRequest+1), krb5.Encode(w.asReq("alice"))} {
+	request := krb5.Encode(w.asReq("alice"))
+	seen := map[int]bool{}
+	for _, b := range [][]byte{[]byte("junk"), make([]byte, MaxUDPRequest+1), request} {
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
 		}
+		seen[<-handled] = true
+	}
+	if !seen[4] || !seen[MaxUDPRequest] || !seen[len(request)] || w.kdc.Count.Dropped.Load() != 2 {
+		t.Errorf("handled %v", seen)
 	}
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 65536)
 	n, err := c.Read(buf)
 	if err != nil {
 		t.Fatal(err)
@@ -202,9 +215,13 @@ func TestDrain(t *testing.T) {
 		t.Errorf("idle connection: %v", err)
 	}
 	close(release)
+	released := time.Now()
 	w.refused(readFrame(t, busy), krb5.ErrPreauthRequired)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+	if took := time.Since(released); took > drainTime/2 {
+		t.Errorf("a connection was waited for, %v, after its answer", took)
 	}
 	if n := w.kdc.Count.TCPOpen.Load(); n != 0 {
 		t.Errorf("%d connections left", n)

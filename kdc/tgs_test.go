@@ -14,6 +14,7 @@ import (
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
 	"skyrealm/krb5/pac"
+	"skyrealm/sid"
 )
 
 // TestServiceTicket looks at everything that a TGT gives.
@@ -221,8 +222,11 @@ func TestPACOfTGT(t *testing.T) {
 		"another requestor": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Requestor = w.rep.BySAM("bob").SID })
 		},
-		"requestor of another domain": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
-			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Requestor = "\x01\x02" + p.Requestor[2:8] + p.Requestor[12:20] })
+		"of another domain altogether": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
+			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) {
+				other := sid.New(5, 21, 1, 2, 3)
+				p.Requestor, p.Logon.LogonDomainID = other.Append(p.Logon.UserID), other
+			})
 		},
 		"logon of another domain": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Logon.LogonDomainID = authorityAsserted[0].SID })
@@ -422,6 +426,9 @@ func TestForwarding(t *testing.T) {
 	f := w.tgs(forward(g))
 	if want := krb5.FlagForwarded | krb5.FlagForwardable | krb5.FlagPreAuthent; f.part.Flags != want || len(f.part.Addresses) != 0 {
 		t.Errorf("flags %08x", f.part.Flags)
+	}
+	if tkt := w.ticket(&f.rep.Ticket, w.key("krbtgt", 18)); len(tkt.Addresses) != 0 {
+		t.Errorf("the ticket is bound to %v", tkt.Addresses)
 	}
 	if s := w.tgs(w.tgsReq(f, webSPN)); s.part.Flags&krb5.FlagForwarded == 0 {
 		t.Error("a service ticket for a forwarded TGT does not say so")
