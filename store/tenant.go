@@ -192,6 +192,25 @@ func (t *Tenant) ObjectsByAnchor(ctx context.Context, anchors []string) ([]tenan
 		WHERE o.anchor <> '' AND o.anchor = ANY($1)`, anchors)
 }
 
+// Refs implements tenant.Store.
+func (t *Tenant) Refs(ctx context.Context, anchors []string) ([]tenant.Ref, error) {
+	rows, err := t.db.pool.Query(ctx, `SELECT o.anchor, o.id, o.kind, o.deleted IS NULL FROM tenant.object o
+		WHERE o.anchor = ANY($1) AND o.anchor <> ''`, list(anchors))
+	if err != nil {
+		return nil, fail(err, tenant.ErrConflict)
+	}
+	refs := make([]tenant.Ref, 0, len(anchors))
+	var r tenant.Ref
+	var id [16]byte
+	var kind int16
+	_, err = pgx.ForEachRow(rows, []any{&r.Anchor, &id, &kind, &r.Live}, func() error {
+		r.ID, r.Kind = id, tenant.Kind(kind)
+		refs = append(refs, r)
+		return nil
+	})
+	return refs, fail(err, tenant.ErrConflict)
+}
+
 // ObjectsByUPN implements tenant.Store.
 func (t *Tenant) ObjectsByUPN(ctx context.Context, upns []string) ([]tenant.Object, error) {
 	keys := make([]string, len(upns))

@@ -46,11 +46,11 @@ func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult
 			anchors = append(anchors, items[i].Anchor)
 		}
 	}
-	found, err := s.Store.ObjectsByAnchor(ctx, anchors)
+	found, err := s.Store.Refs(ctx, anchors)
 	if err != nil {
 		return BatchResult{}, err
 	}
-	users := make(map[string]*Object, len(found))
+	users := make(map[string]*Ref, len(found))
 	for i := range found {
 		users[found[i].Anchor] = &found[i]
 	}
@@ -104,12 +104,12 @@ func (o Outcome) reason() Reason {
 	return ReasonSuperseded
 }
 
-func hashItem(item *HashItem, user *Object, settings *Settings, sealing string, now time.Time) (Credential, *attributeError) {
+func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, now time.Time) (Credential, *attributeError) {
 	refuse := func(reason Reason, detail string) (Credential, *attributeError) {
 		return Credential{}, &attributeError{reason, detail}
 	}
 	switch {
-	case user == nil || !user.Deleted.IsZero():
+	case user == nil || !user.Live:
 		return refuse(ReasonUnknownAnchor, "no user with this sourceAnchor has been synced")
 	case user.Kind != User:
 		return refuse(ReasonNotAUser, "passwords are taken for object type user only")

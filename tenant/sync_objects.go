@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +51,8 @@ func (s *Service) syncObjects(ctx context.Context, items []ObjectItem) (BatchRes
 			b.results[i].Reason, b.results[i].Detail = refusal.reason, refusal.detail
 		case err != nil:
 			return BatchResult{}, err
-		case w == nil: // the deletion of what is not there
+		case w == nil: // a re-send, or the deletion of what is not there
+			b.results[i].ID = b.existing[item.Anchor].ID
 			b.results[i].Reason = ReasonUnchanged
 		default:
 			b.results[i].ID = w.Object.ID
@@ -181,8 +183,10 @@ func (b *objectBatch) set(s *Service, item *ObjectItem, o Object, known bool) (*
 	}
 	w := &ObjectWrite{Object: o}
 	if item.Kind == Group {
-		w.Members, err = members(item.Attributes)
-		return w, err
+		if w.Members, err = members(item.Attributes); err != nil {
+			return nil, err
+		}
+		return b.changed(w), nil
 	}
 
 	// The sign-in name is worked out anew only when the on-premises one changes.
@@ -201,7 +205,18 @@ func (b *objectBatch) set(s *Service, item *ObjectItem, o Object, known bool) (*
 		return nil, &attributeError{ReasonUPNTaken, "another user of the tenant has this userPrincipalName"}
 	}
 	b.upns[lower] = o.ID
-	return w, nil
+	return b.changed(w), nil
+}
+
+// changed returns w, or nil where all that it says is stored already: agents send
+// everything again at each full sync. A group's members are not read for that.
+func (b *objectBatch) changed(w *ObjectWrite) *ObjectWrite {
+	old, known := b.existing[w.Object.Anchor]
+	old.Changed = w.Object.Changed
+	if known && w.Members == nil && reflect.DeepEqual(old, w.Object) {
+		return nil
+	}
+	return w
 }
 
 // members reads a group's member list, nil where the item does not name one.
