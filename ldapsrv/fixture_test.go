@@ -514,3 +514,12 @@ func writeFile(t testing.TB, name string, b []byte) string {
 	}
 	return p
 }
+
+func equal(attr, value string) func(*der.Writer) {
+	return func(w *der.Writer) {
+		end := w.Len()
+		w.String(der.OctetString, value)
+		w.String(der.OctetString, attr)
+		w.Wrap(0xa3, end)
+	}
+}

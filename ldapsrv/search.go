@@ -48,7 +48,7 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 	}
 
 	// 3. Look.
-	f := finder{session: s, id: m.ID, q: q, most: p.most, place: p.after, until: s.until(q)}
+	f := finder{session: s, id: m.ID, q: q, most: p.most, place: p.after}
 	filter := q.Filter
 	if !s.srv.Replica.Indexed(filter) {
 		// Many to look at: the clock has to be seen between those that do not
@@ -70,15 +70,6 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 	return s.turn(p, &f)
 }
 
-// until is when a search has to end.
-func (s *session) until(q *ldapmsg.SearchRequest) time.Time {
-	limit := s.limits.Query
-	if q.TimeLimit > 0 {
-		limit = min(limit, time.Duration(q.TimeLimit)*time.Second)
-	}
-	return s.srv.Now().Add(limit)
-}
-
 // finder gathers what a search finds.
 type finder struct {
 	*session
@@ -86,7 +77,7 @@ type finder struct {
 	q      *ldapmsg.SearchRequest
 	filter *dit.Filter // to match here, or nil
 	most   int
-	until  time.Time
+	until  time.Time // known from the first look at the clock
 
 	looked int
 	sent   int
@@ -96,13 +87,23 @@ type finder struct {
 	err    error
 }
 
+// time is how long the search may take.
+func (f *finder) time() time.Duration {
+	if f.q.TimeLimit > 0 {
+		return min(f.limits.Query, time.Duration(f.q.TimeLimit)*time.Second)
+	}
+	return f.limits.Query
+}
+
 // found takes the next object; it returns false to end the search.
 func (f *finder) found(o *domain.Object) bool {
 	if f.looked++; f.looked%looks == 0 {
 		if f.err = f.ctx.Err(); f.err != nil {
 			return false
 		}
-		if f.srv.Now().After(f.until) {
+		if now := f.srv.Now(); f.until.IsZero() {
+			f.until = now.Add(f.time())
+		} else if now.After(f.until) {
 			f.late = true
 			return false
 		}
@@ -128,11 +129,15 @@ func (f *finder) found(o *domain.Object) bool {
 // reference ([MS-ADTS] §3.1.1.3.1.2.4). The error is dit.ErrDNSyntax or a
 // domain.NoSuchObjectError.
 func (s *session) base(text string) (dit.DN, error) {
+	if text == s.lastBase {
+		return s.lastDN, nil
+	}
 	ref, err := dit.ParseReference(text)
 	if err != nil {
 		return dit.DN{}, err
 	}
 	if ref.GUID == nil && ref.SID == "" && ref.WellKnown == nil {
+		s.lastBase, s.lastDN = text, ref.DN
 		return ref.DN, nil
 	}
 	o := s.srv.Replica.ByReference(ref)

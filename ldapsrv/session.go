@@ -37,7 +37,8 @@ type session struct {
 	remote string
 
 	in      *bufio.Reader
-	message []byte    // buffer of the request
+	message []byte // buffer of the request
+	decoder ldapmsg.Decoder
 	out     []byte    // answers that have not gone out
 	first   time.Time // until then the first message must be whole
 	greeted bool      // there was one
@@ -46,6 +47,10 @@ type session struct {
 	secure bool           // TLS is on
 	who    *domain.Object // as it was at the bind; nil is anonymous. See actor.
 	pages  pages
+
+	// The last base, as it was written: searches of a client share theirs.
+	lastBase string
+	lastDN   dit.DN
 
 	draining atomic.Bool
 }
@@ -254,7 +259,7 @@ func (s *session) actor() *domain.Object {
 
 // handle performs one request; it returns false at the session's end.
 func (s *session) handle(msg []byte) bool {
-	m, err := ldapmsg.Decode(msg)
+	m, err := s.decoder.Decode(msg)
 	if err != nil || m.ID == 0 { // 0 is for notices (RFC 4511 §4.1.1.1)
 		return s.undecodable(&m, err)
 	}

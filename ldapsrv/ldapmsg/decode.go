@@ -8,10 +8,24 @@ import (
 	"skyrealm/domain/dit"
 )
 
+// Decoder decodes the requests of one connection. Clients ask for the same
+// attributes in one search after the other, so it keeps the last list: requests
+// share it. The zero Decoder is ready for use.
+type Decoder struct {
+	list  []byte // as it stood in the message
+	attrs Selection
+}
+
+// maxKept is the longest list, in bytes, that a Decoder keeps.
+const maxKept = 1 << 10
+
+// Decode is [Decoder.Decode] for a single request.
+func Decode(msg []byte) (Message, error) { return new(Decoder).Decode(msg) }
+
 // Decode reads one request, which must fill msg. The error wraps one of this
 // package's or dit.ErrFilterDepth; the Message then has what could be read of
 // its envelope.
-func Decode(msg []byte) (m Message, err error) {
+func (c *Decoder) Decode(msg []byte) (m Message, err error) {
 	r := der.NewReader(msg)
 	in, ok := r.Enter(der.Sequence)
 	if !ok || !r.Empty() {
@@ -23,7 +37,7 @@ func Decode(msg []byte) (m Message, err error) {
 		return m, ErrMalformed
 	}
 	m.ID, m.Tag = id, tag
-	if m.Op, err = decodeOp(&in, tag, len(msg)); err != nil {
+	if m.Op, err = c.decodeOp(&in, tag, len(msg)); err != nil {
 		return m, err
 	}
 	controls, present, ok := in.Optional(der.Context(0))
@@ -37,7 +51,7 @@ func Decode(msg []byte) (m Message, err error) {
 	return m, err
 }
 
-func decodeOp(in *der.Reader, tag Op, size int) (op any, err error) {
+func (c *Decoder) decodeOp(in *der.Reader, tag Op, size int) (op any, err error) {
 	if tag&0x20 == 0 { // primitive
 		body, ok := in.Bytes(tag)
 		if !ok {
@@ -73,7 +87,7 @@ func decodeOp(in *der.Reader, tag Op, size int) (op any, err error) {
 		if size > MaxSearch {
 			return nil, ErrTooLarge
 		}
-		op = d.search()
+		op = d.search(c)
 	case OpModifyRequest:
 		op = d.modify()
 	case OpAddRequest:
@@ -242,7 +256,7 @@ func (d *decoder) bind() *BindRequest {
 	return b
 }
 
-func (d *decoder) search() *SearchRequest {
+func (d *decoder) search(c *Decoder) *SearchRequest {
 	s := &SearchRequest{
 		Base:      d.text(der.OctetString),
 		Scope:     dit.Scope(d.number(der.Enumerated, int32(dit.Sub))),
@@ -263,11 +277,25 @@ func (d *decoder) search() *SearchRequest {
 		return nil
 	}
 	after := d.enter(der.Sequence)
-	for d.err == nil && !d.Empty() && d.counted(MaxAttributes) {
-		s.Attrs.add(d.bytes(der.OctetString))
-	}
-	s.Attrs.done()
+	s.Attrs = d.selection(c)
 	d.leave(after)
+	return s
+}
+
+// selection reads the list of attributes to its end.
+func (d *decoder) selection(c *Decoder) (s Selection) {
+	list := d.Rest()
+	if len(list) > 0 && bytes.Equal(list, c.list) {
+		return c.attrs
+	}
+	s.expect(d.Reader)
+	for d.err == nil && !d.Empty() && d.counted(MaxAttributes) {
+		s.add(d.bytes(der.OctetString))
+	}
+	s.done()
+	if d.err == nil && len(list) <= maxKept {
+		c.list, c.attrs = append(c.list[:0], list...), s
+	}
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"skyrealm/der"
 	"skyrealm/domain/dit"
 )
 
@@ -52,6 +53,21 @@ func (s *Selection) Has(t *dit.AttrType) bool {
 	return s.All && !t.Operational
 }
 
+// expect makes room for the list that list holds, as far as clients' lists go: a
+// slice that grows by doubling takes three times what it holds in the end.
+func (s *Selection) expect(list der.Reader) {
+	n := 0
+	for n < 32 {
+		if _, _, _, ok := list.Any(); !ok {
+			break
+		}
+		n++
+	}
+	if n > 0 {
+		s.Names = make([]Selected, 0, n)
+	}
+}
+
 // add takes the next name of the list. Unknown ones are ignored, "1.1" is one
 // of these.
 func (s *Selection) add(name []byte) {
@@ -71,9 +87,6 @@ func (s *Selection) add(name []byte) {
 		if s.Names[i].Type == sel.Type && s.Names[i].Suffix == sel.Suffix {
 			return
 		}
-	}
-	if s.Names == nil {
-		s.Names = make([]Selected, 0, 4)
 	}
 	s.Names = append(s.Names, sel)
 }
@@ -99,4 +112,9 @@ func (s *Selected) option(text string) bool {
 }
 
 // done ends the list.
-func (s *Selection) done() { s.All = s.All || !s.listed }
+func (s *Selection) done() {
+	s.All = s.All || !s.listed
+	if len(s.Names) == 0 {
+		s.Names = nil
+	}
+}
