@@ -134,6 +134,10 @@ func TestSyncAndSignIn(t *testing.T) {
 	if got := reasons(res); got != "stored stored stored" {
 		t.Fatal(got)
 	}
+	// A full sync sends all again; nobody is written a second time.
+	if again := w.objects(user("ada", "ada@contoso.test")); reasons(again) != "unchanged" || again.Items[0].ID != res.Items[0].ID {
+		t.Fatal(again)
+	}
 	w.signIn("ada@contoso.test", "pässwörd-€", tenant.CodeNoPassword)
 	if got := reasons(w.hashes(w.hash("ada", "pässwörd-€", w.now))); got != "stored" {
 		t.Fatal(got)
