@@ -126,7 +126,7 @@ func (r *ready) printNextSteps(w io.Writer, data string) {
 	}
 	if r.HTTPS != "" {
 		fmt.Fprintf(&b, "  curl --cacert %s https://%s/%s/oauth2/v2.0/token -d grant_type=password -d client_id=%s \\\n    -d scope=https://graph.microsoft.com/.default -d username=%s --data-urlencode password@%s\n",
-			r.CAFile, r.HTTPS, r.TenantID, r.AgentClientID, r.AdminUPN, r.AdminPasswordFile)
+			r.CAFile, r.HTTPS, r.TenantID, publicClient, r.AdminUPN, r.AdminPasswordFile)
 		fmt.Fprintf(&b, "  skyrealm agent push --data %s users.jsonl\n", data)
 	}
 	if r.KDC != "" && r.HTTPS != "" {

@@ -179,11 +179,14 @@ func (s *service) found(ctx context.Context) (tenant.Settings, error) {
 	if name == "" {
 		name = "contoso.test"
 	}
-	dns := s.cfg.domain
-	if dns == "" {
-		dns = "aadds." + name
-	}
 	now := time.Now()
+	dns := "aadds." + name
+	if _, err := domain.NewInfo(dns, tenant.ID{}, now, rand.Reader); err != nil {
+		return tenant.Settings{}, &usageError{fmt.Sprintf("--tenant-domain: %q is no DNS name", name)}
+	}
+	if s.cfg.domain != "" {
+		dns = s.cfg.domain
+	}
 	if _, err := domain.NewInfo(dns, tenant.ID{}, now, rand.Reader); err != nil {
 		return tenant.Settings{}, &usageError{"--domain: " + err.Error()}
 	}
