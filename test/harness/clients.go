@@ -14,7 +14,7 @@ import (
 // it, it fails.
 func Need(t testing.TB, name string) string {
 	t.Helper()
-	if dir := os.Getenv("SKYREALM_HEIMDAL"); dir != "" && strings.HasSuffix(name, ".heimdal") {
+	if dir := os.Getenv("SKYREALM_HEIMDAL"); dir != "" {
 		if path := filepath.Join(dir, name); executable(path) {
 			return path
 		}
