@@ -32,7 +32,9 @@ type session struct {
 	limits *Limits
 	ctx    context.Context // of the work; it ends when draining takes too long
 	log    *slog.Logger
-	raw    net.Conn // the socket: deadlines and the end
+	raw    net.Conn  // the socket: deadlines and the end
+	readBy time.Time // the socket's deadlines, as they are set
+	sendBy time.Time
 	conn   net.Conn // what messages go through: raw, or TLS over it
 	remote string
 
@@ -81,7 +83,8 @@ func (s *session) handshake() error {
 	if err := s.readUntil(s.first); err != nil {
 		return err
 	}
-	if err := s.raw.SetWriteDeadline(s.first); err != nil {
+	s.sendBy = s.first
+	if err := s.raw.SetWriteDeadline(s.sendBy); err != nil {
 		return err
 	}
 	if err := conn.HandshakeContext(s.ctx); err != nil {
@@ -106,6 +109,7 @@ func (s *session) interrupt() {
 // readUntil sets the deadline of reading. interrupt sets flag and deadline in
 // the other order, so one of the two sees the other.
 func (s *session) readUntil(t time.Time) error {
+	s.readBy = t
 	if err := s.raw.SetReadDeadline(t); err != nil {
 		return err
 	}
@@ -113,6 +117,19 @@ func (s *session) readUntil(t time.Time) error {
 		return errDraining
 	}
 	return nil
+}
+
+// idle gives the client its time to the next message. A deadline costs as much
+// as a tenth of a search, so it is moved once in a while, and then further: a
+// client has its time and up to a sixteenth more.
+func (s *session) idle(now time.Time) error {
+	if !s.greeted {
+		return s.readUntil(s.first)
+	}
+	if left := s.readBy.Sub(now); left >= s.limits.Idle && left < 2*s.limits.Idle {
+		return nil
+	}
+	return s.readUntil(now.Add(s.limits.Idle + s.limits.Idle/16))
 }
 
 // run performs requests until one side ends the session.
@@ -147,11 +164,7 @@ func (s *session) next() ([]byte, error) {
 		if cap(s.message) > keepBuffer {
 			s.message = nil
 		}
-		until := s.first
-		if s.greeted {
-			until = time.Now().Add(s.limits.Idle)
-		}
-		if err := s.readUntil(until); err != nil {
+		if err := s.idle(time.Now()); err != nil {
 			return nil, err
 		}
 		if _, err := s.in.Peek(1); err != nil {
@@ -193,7 +206,12 @@ func (s *session) flush() error {
 	if len(s.out) == 0 || s.gone != nil {
 		return s.gone
 	}
-	if s.gone = s.raw.SetWriteDeadline(time.Now().Add(s.limits.Write)); s.gone == nil {
+	// As with idle: the time to read an answer, and up to a half more.
+	if now := time.Now(); s.sendBy.Sub(now) < s.limits.Write {
+		s.sendBy = now.Add(s.limits.Write + s.limits.Write/2)
+		s.gone = s.raw.SetWriteDeadline(s.sendBy)
+	}
+	if s.gone == nil {
 		_, s.gone = s.conn.Write(s.out)
 	}
 	s.out = s.out[:0]
