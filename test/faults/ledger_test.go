@@ -98,7 +98,7 @@ func newLedger(t *testing.T, s *service) *ledger {
 		t.Fatal(err)
 	}
 	l.steady = l.synced("steady")
-	if err := l.push(ctx, []*person{l.steady}); err != nil {
+	if _, err := l.push(ctx, []*person{l.steady}); err != nil {
 		t.Fatal(err)
 	}
 	l.people = append(l.people, l.steady)
@@ -169,21 +169,21 @@ func (l *ledger) hash(p *person) (agent.Hash, error) {
 		Digest: next.digest.Expose(), Legacy: string(sealed)}, err
 }
 
-// batch sends items until they are acknowledged.
-func batch[T any](ctx context.Context, l *ledger, path string, items []T) error {
+// batch sends items until they are acknowledged, and returns the USN.
+func batch[T any](ctx context.Context, l *ledger, path string, items []T) (int64, error) {
 	sent := l.head.Load()
 	a, tries, err := l.s.insist(ctx, func(at *ends) (answer, error) {
 		return at.call(ctx, http.MethodPost, path, l.token, map[string]any{"items": items})
 	})
 	l.retries.Add(int64(tries))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var got agent.Answer
 	if a.status != http.StatusOK {
-		return fmt.Errorf("%s: %v", path, &a)
+		return 0, fmt.Errorf("%s: %v", path, &a)
 	} else if err := json.Unmarshal(a.body, &got); err != nil {
-		return err
+		return 0, err
 	}
 	changed := false
 	for _, r := range got.Results {
@@ -192,32 +192,32 @@ func batch[T any](ctx context.Context, l *ledger, path string, items []T) error 
 			changed = true
 		case r.OK() && r.Reason == "unchanged" && tries > 0: // an earlier try had come through
 		default:
-			return fmt.Errorf("%s, try %d: %+v", path, tries, r)
+			return 0, fmt.Errorf("%s, try %d: %+v", path, tries, r)
 		}
 	}
 	if len(got.Results) != len(items) {
-		return fmt.Errorf("%s: %d results for %d items", path, len(got.Results), len(items))
+		return 0, fmt.Errorf("%s: %d results for %d items", path, len(got.Results), len(items))
 	}
 	if err := l.acknowledged(sent, got.USN, changed); err != nil {
-		return fmt.Errorf("%s, try %d: %w", path, tries, err)
+		return 0, fmt.Errorf("%s, try %d: %w", path, tries, err)
 	}
 	l.syncs.Add(1)
-	return nil
+	return got.USN, nil
 }
 
-// push syncs people with new names and passwords.
-func (l *ledger) push(ctx context.Context, people []*person, more ...agent.Object) error {
+// push syncs people with new names and passwords, and returns the last USN.
+func (l *ledger) push(ctx context.Context, people []*person, more ...agent.Object) (int64, error) {
 	objects, hashes := more, []agent.Hash{}
 	for _, p := range people {
 		objects = append(objects, p.object())
 	}
-	if err := batch(ctx, l, "/sync/v1/objects:batch", objects); err != nil {
-		return err
+	if _, err := batch(ctx, l, "/sync/v1/objects:batch", objects); err != nil {
+		return 0, err
 	}
 	for _, p := range people {
 		h, err := l.hash(p)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		hashes = append(hashes, h)
 	}
@@ -271,7 +271,8 @@ func (y *syncer) step(ctx context.Context) error {
 	}
 	more = append(more, agent.Object{Type: "group", Operation: "set", Anchor: y.team.anchor, Attributes: map[string]any{
 		"displayName": y.team.name, "securityEnabled": true, "member": anchors}})
-	return y.push(ctx, now, more...)
+	_, err := y.push(ctx, now, more...)
+	return err
 }
 
 // changer is a cloud user who changes the password on and on.

@@ -48,7 +48,12 @@ type ends struct {
 
 func start(t *testing.T, flags ...string) *service {
 	t.Helper()
-	s := &service{Server: harness.Start(t, flags...), t: t}
+	return seen(t, harness.Start(t, flags...))
+}
+
+func seen(t *testing.T, server *harness.Server) *service {
+	t.Helper()
+	s := &service{Server: server, t: t}
 	s.look()
 	return s
 }
@@ -252,7 +257,11 @@ func bind(c *ldap.Conn, upn, password string) (bool, error) {
 
 // sql asks the private database one question of one number.
 func (s *service) sql(ctx context.Context, query string) (n int64, err error) {
-	c, err := pgx.Connect(ctx, s.database)
+	return ask(ctx, s.database, query)
+}
+
+func ask(ctx context.Context, database, query string) (n int64, err error) {
+	c, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return 0, err
 	}

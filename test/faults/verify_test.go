@@ -17,10 +17,11 @@ import (
 // was done without: a write of its own marks the end.
 func (l *ledger) settle(t *testing.T) {
 	t.Helper()
-	if err := l.push(t.Context(), []*person{l.steady}); err != nil {
+	usn, err := l.push(t.Context(), []*person{l.steady})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.s.reached(t.Context(), l.token, l.head.Load()); err != nil {
+	if err := l.s.reached(t.Context(), l.token, usn); err != nil {
 		t.Fatal(err)
 	}
 }
