@@ -209,24 +209,26 @@ func TestASRefusals(t *testing.T) {
 		"unknown service":  {func(w *world, q *krb5.KDCReq) { q.SName.Name = []string{"HTTP", "nowhere"} }, krb5.ErrSPrincipalUnknown},
 		"group as service": {func(w *world, q *krb5.KDCReq) { q.SName.Name = []string{"Staff"} }, krb5.ErrSPrincipalUnknown},
 		"person":           {func(w *world, q *krb5.KDCReq) { q.SName.Name = []string{"bob"} }, krb5.ErrMustUseUser2User},
-		"slash inside":     {func(w *world, q *krb5.KDCReq) { q.SName.Name = []string{"ldap/DC1.aadds.contoso.test", "aadds.contoso.test"} }, krb5.ErrSPrincipalUnknown},
-		"postdated":        {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptPostdated }, krb5.ErrCannotPostdate},
-		"may postdate":     {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptAllowPostdate }, krb5.ErrCannotPostdate},
-		"from tomorrow":    {func(w *world, q *krb5.KDCReq) { q.From = w.now.Add(24 * time.Hour) }, krb5.ErrCannotPostdate},
-		"renew":            {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptRenew }, krb5.ErrBadOption},
-		"validate":         {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptValidate }, krb5.ErrBadOption},
-		"forwarded":        {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptForwarded }, krb5.ErrBadOption},
-		"proxy":            {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptProxy }, krb5.ErrBadOption},
-		"user to user":     {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptEncTktInSKey }, krb5.ErrBadOption},
-		"delegation":       {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptCNameInAddlTkt }, krb5.ErrBadOption},
-		"anonymous":        {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptRequestAnonymous }, krb5.ErrBadOption},
-		"no etypes":        {func(w *world, q *krb5.KDCReq) { q.ETypes = nil }, krb5.ErrETypeNoSupp},
-		"DES only":         {func(w *world, q *krb5.KDCReq) { q.ETypes = []int32{1, 3} }, krb5.ErrETypeNoSupp},
-		"RC4 only":         {func(w *world, q *krb5.KDCReq) { q.ETypes = []int32{23, -128, -133} }, krb5.ErrETypeNoSupp},
-		"ended":            {func(w *world, q *krb5.KDCReq) { q.Till = w.now.Add(-time.Second) }, krb5.ErrNeverValid},
-		"clock":            {func(w *world, q *krb5.KDCReq) { q.PAData[0] = w.proof(w.key("alice", 18), w.now.Add(time.Hour)) }, krb5.ErrSkew},
-		"wrong password":   {func(w *world, q *krb5.KDCReq) { q.PAData[0] = w.proof(mustKey(w.t, 18), w.now) }, krb5.ErrPreauthFailed},
-		"junk timestamp":   {func(w *world, q *krb5.KDCReq) { q.PAData[0].Value = []byte("junk") }, krb5.ErrPreauthFailed},
+		"slash inside": {func(w *world, q *krb5.KDCReq) {
+			q.SName.Name = []string{"ldap/DC1.aadds.contoso.test", "aadds.contoso.test"}
+		}, krb5.ErrSPrincipalUnknown},
+		"postdated":      {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptPostdated }, krb5.ErrCannotPostdate},
+		"may postdate":   {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptAllowPostdate }, krb5.ErrCannotPostdate},
+		"from tomorrow":  {func(w *world, q *krb5.KDCReq) { q.From = w.now.Add(24 * time.Hour) }, krb5.ErrCannotPostdate},
+		"renew":          {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptRenew }, krb5.ErrBadOption},
+		"validate":       {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptValidate }, krb5.ErrBadOption},
+		"forwarded":      {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptForwarded }, krb5.ErrBadOption},
+		"proxy":          {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptProxy }, krb5.ErrBadOption},
+		"user to user":   {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptEncTktInSKey }, krb5.ErrBadOption},
+		"delegation":     {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptCNameInAddlTkt }, krb5.ErrBadOption},
+		"anonymous":      {func(w *world, q *krb5.KDCReq) { q.Options |= krb5.OptRequestAnonymous }, krb5.ErrBadOption},
+		"no etypes":      {func(w *world, q *krb5.KDCReq) { q.ETypes = nil }, krb5.ErrETypeNoSupp},
+		"DES only":       {func(w *world, q *krb5.KDCReq) { q.ETypes = []int32{1, 3} }, krb5.ErrETypeNoSupp},
+		"RC4 only":       {func(w *world, q *krb5.KDCReq) { q.ETypes = []int32{23, -128, -133} }, krb5.ErrETypeNoSupp},
+		"ended":          {func(w *world, q *krb5.KDCReq) { q.Till = w.now.Add(-time.Second) }, krb5.ErrNeverValid},
+		"clock":          {func(w *world, q *krb5.KDCReq) { q.PAData[0] = w.proof(w.key("alice", 18), w.now.Add(time.Hour)) }, krb5.ErrSkew},
+		"wrong password": {func(w *world, q *krb5.KDCReq) { q.PAData[0] = w.proof(mustKey(w.t, 18), w.now) }, krb5.ErrPreauthFailed},
+		"junk timestamp": {func(w *world, q *krb5.KDCReq) { q.PAData[0].Value = []byte("junk") }, krb5.ErrPreauthFailed},
 		"short timestamp": {func(w *world, q *krb5.KDCReq) {
 			q.PAData[0].Value = krb5.Encode(krb5.EncryptedData{EType: 18, Cipher: []byte{1}})
 		}, krb5.ErrPreauthFailed},
@@ -339,7 +341,7 @@ func TestReplayCacheIsBounded(t *testing.T) {
 	var c replayCache
 	var proof fingerprint
 	for i := range 10 * replayEntries {
-		binary.BigEndian.PutUint32(proof[4:], uint32(i)) // all of shard 0
+		proof = fingerprint(i * replayShards) // all of shard 0
 		c.remember(proof, answered{request: proof, reply: []byte{1}}, testNow, time.Minute)
 	}
 	if s := &c.shards[0]; len(s.now) > replayEntries || len(s.old) > replayEntries {
