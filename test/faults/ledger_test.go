@@ -98,9 +98,7 @@ func newLedger(t *testing.T, s *service) *ledger {
 		t.Fatal(err)
 	}
 	l.steady = l.synced("steady")
-	if _, err := l.push(ctx, []*person{l.steady}); err != nil {
-		t.Fatal(err)
-	}
+	l.settle(t)
 	l.people = append(l.people, l.steady)
 	return l
 }
