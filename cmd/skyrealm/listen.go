@@ -19,8 +19,8 @@ type listeners struct {
 }
 
 // k is the KDC that the Kerberos sockets will serve.
-func bind(cfg config, k *kdc.KDC) (l *listeners, err error) {
-	l = &listeners{}
+func bind(cfg config, k *kdc.KDC) (_ *listeners, err error) {
+	l := &listeners{}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -40,8 +40,10 @@ func bind(cfg config, k *kdc.KDC) (l *listeners, err error) {
 	if l.ldap, err = listenTCP("--ldap", cfg.ldap); err != nil {
 		return nil, err
 	}
-	l.ldaps, err = listenTCP("--ldaps", cfg.ldaps)
-	return l, err
+	if l.ldaps, err = listenTCP("--ldaps", cfg.ldaps); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 func (l *listeners) close() {
