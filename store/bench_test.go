@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"skyrealm/cred"
+	"skyrealm/domain"
 	"skyrealm/tenant"
 )
 
@@ -145,5 +146,80 @@ func BenchmarkCopy(b *testing.B) {
 			}
 			report(b)
 		})
+	}
+}
+
+// BenchmarkDomain is the way of the same users on into the domain, 1000 at a time; an op
+// is one user. changes: the tenant's feed read; apply: new records with keys
+// stored; records: a replica's start.
+func BenchmarkDomain(b *testing.B) {
+	h, sets := benchHouse(b)
+	for i := range sets {
+		sets[i].Version = 1
+	}
+	for i := 0; i < len(sets); i += benchBatch {
+		_, _, err := h.tenant.PutCredentials(b.Context(), sets[i:i+benchBatch])
+		check(b, err)
+	}
+	b.Run("changes", func(b *testing.B) {
+		after := tenant.USN(0)
+		for done := 0; done < b.N; {
+			got, err := h.domain.TenantChanges(b.Context(), after, benchBatch)
+			check(b, err)
+			done += len(got)
+			after = 0
+			if len(got) == benchBatch {
+				after = got[len(got)-1].USN
+			}
+		}
+		report(b)
+	})
+	keys := legacy(b, "password")
+	n := 0
+	b.Run("apply", func(b *testing.B) {
+		for done := 0; done < b.N; done += benchBatch {
+			w := make([]domain.Write, benchBatch)
+			for i := range w {
+				n++
+				w[i].Record = account(b, fmt.Sprint("r", n))
+				w[i].Record.Source = w[i].Record.GUID
+				w[i].Record.Secrets = domain.Secrets{Current: keys, KVNO: 1, Version: 1, Set: moment}
+			}
+			_, err := h.domain.Apply(b.Context(), w, 0)
+			check(b, err)
+		}
+		report(b)
+	})
+	b.Run("records", func(b *testing.B) {
+		after := domain.USN(0)
+		for done := 0; done < b.N; {
+			got, _, err := h.domain.Records(b.Context(), after, benchBatch)
+			check(b, err)
+			done += len(got)
+			after = 0
+			if len(got) == benchBatch {
+				after = got[len(got)-1].USN
+			}
+		}
+		report(b)
+	})
+}
+
+// BenchmarkMembers changes one member of a group with 50,000.
+func BenchmarkMembers(b *testing.B) {
+	h := newHouse(b)
+	g := group(b, "g")
+	members := make([]tenant.Member, tenant.MaxGroupMembers)
+	for i := range members {
+		members[i].Anchor = fmt.Sprint("m", i)
+	}
+	for i := 0; i < b.N+1; i++ {
+		if i == 1 {
+			b.ResetTimer()
+		}
+		members[0].Anchor = fmt.Sprint("n", i)
+		_, err := h.tenant.PutObjects(b.Context(), []tenant.ObjectWrite{{Object: g, Members: &members}})
+		check(b, err)
+		g.Revision++
 	}
 }
