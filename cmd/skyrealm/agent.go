@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -50,7 +52,12 @@ func (c *pushCmd) Run(e *env) error {
 		return fmt.Errorf("%d lines or items were not taken", sum.Failed)
 	}
 	// What was acknowledged is usable when the domain has it.
-	return client.WaitUSN(e.ctx, sum.USN)
+	err = client.WaitUSN(e.ctx, sum.USN)
+	if refused := (*agent.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotImplemented {
+		// A tenant process of its own does not know how far the domain is.
+		_, err = fmt.Fprintln(e.stdout, "the managed domain is served by another process and follows by itself")
+	}
+	return err
 }
 
 // seekable hides the Seek of a pipe, which always fails.

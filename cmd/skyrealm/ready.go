@@ -118,7 +118,9 @@ func (r *ready) printNextSteps(w io.Writer, data string) {
 		fmt.Fprintf(&b, "  LDAP, LDAPS       %s, %s\n", r.LDAP, r.LDAPS)
 	}
 	admin, _, _ := strings.Cut(r.AdminUPN, "@")
-	b.WriteString("\nNext, in another terminal:\n\n")
+	if r.KDC != "" || r.HTTPS != "" {
+		b.WriteString("\nNext, in another terminal:\n\n")
+	}
 	if r.KDC != "" {
 		fmt.Fprintf(&b, "  export KRB5_CONFIG=%s LDAPTLS_CACERT=%s\n", r.Krb5Conf, r.CAFile)
 		fmt.Fprintf(&b, "  kinit %s@%s < %s && klist\n", admin, r.Realm, r.AdminPasswordFile)
