@@ -101,7 +101,7 @@ func TestRefusalsToStart(t *testing.T) {
 
 	// The database.
 	refusesToStart(t, "database", "--data", s.Dir, "--database", "postgres://nobody:Hidden-Password@127.0.0.1:1/none")
-	refusesToStart(t, "--database", "--data", s.Dir, "--database", "no URL")
+	refusesToStart(t, "the URL is malformed", "--data", s.Dir, "--database", "no URL")
 	refusesToStart(t, "the first start has to be in all roles", "--data", filepath.Join(t.TempDir(), "data"), "--database", harness.Database(t), "--roles", "tenant")
 	refusesToStart(t, "/proc/skyrealm", "--data", "/proc/skyrealm")
 
@@ -125,6 +125,7 @@ func TestRoles(t *testing.T) {
 	db := harness.Database(t)
 	all := harness.Start(t, "--database", db)
 	all.Stop()
+	sql(t, db, takeTemporary)
 
 	share := func(names ...string) string {
 		dir := filepath.Join(t.TempDir(), "data")
@@ -247,7 +248,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("demo: %v", err)
 	}
 	for n := 1; n <= 9; n++ {
-		says(t, string(out), fmt.Sprintf("ok    %2d  ", n))
+		says(t, string(out), fmt.Sprintf("ok   %2d  ", n))
 	}
 	if strings.Contains(string(out), "FAIL") || strings.Contains(string(out), "\x1b") || t.Failed() {
 		t.Errorf("the story was:\n%s", out)

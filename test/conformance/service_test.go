@@ -82,13 +82,14 @@ func TestService(t *testing.T) {
 	t.Run("no secret in the log", w.testLog)
 }
 
+// takeTemporary turns on the feature without which a tenant takes no temporary
+// password (ForcePasswordChangeOnLogon); one of testdata/people.jsonl is one.
+const takeTemporary = `UPDATE tenant.settings SET settings = jsonb_set(settings, '{features}', to_jsonb((settings->>'features')::bigint | 16384))`
+
 // populate syncs everybody as a person would: with files.
 func (w *world) populate(t *testing.T) {
 	t.Helper()
-	// One of them has a temporary password, which a tenant takes only with a
-	// feature that is off at first.
-	sql(t, w.DatabaseURL(), `UPDATE tenant.settings SET settings = jsonb_set(settings, '{features}', to_jsonb((settings->>'features')::bigint | 16384))`)
-
+	sql(t, w.DatabaseURL(), takeTemporary)
 	w.push(t, "testdata/people.jsonl")
 	var lines bytes.Buffer
 	for i := range crowd {
