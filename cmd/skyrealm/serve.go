@@ -1,11 +1,16 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"skyrealm/domain"
+	"skyrealm/tenant"
 )
 
 type serveCmd struct {
@@ -90,5 +95,26 @@ func (c *serveCmd) config() (config, error) {
 		}
 		*p.out = net.JoinHostPort(c.Listen, port)
 	}
-	return cfg, nil
+	return cfg, cfg.checkNames()
+}
+
+// defaultPrefix and the tenant's domain are the managed domain's name, where
+// none is given.
+const defaultPrefix = "aadds."
+
+// checkNames finds a name that no domain can have before anything is started.
+func (cfg *config) checkNames() error {
+	valid := func(dns string) error {
+		_, err := domain.NewInfo(dns, tenant.ID{}, time.Now(), rand.Reader)
+		return err
+	}
+	if cfg.tenantDomain != "" && valid(defaultPrefix+cfg.tenantDomain) != nil {
+		return &usageError{fmt.Sprintf("--tenant-domain: %q is no DNS name", cfg.tenantDomain)}
+	}
+	if cfg.domain != "" {
+		if err := valid(cfg.domain); err != nil {
+			return &usageError{"--domain: " + err.Error()}
+		}
+	}
+	return nil
 }

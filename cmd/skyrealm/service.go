@@ -179,22 +179,15 @@ func (s *service) found(ctx context.Context) (tenant.Settings, error) {
 	if name == "" {
 		name = "contoso.test"
 	}
-	now := time.Now()
-	dns := "aadds." + name
-	if _, err := domain.NewInfo(dns, tenant.ID{}, now, rand.Reader); err != nil {
-		return tenant.Settings{}, &usageError{fmt.Sprintf("--tenant-domain: %q is no DNS name", name)}
-	}
-	if s.cfg.domain != "" {
-		dns = s.cfg.domain
-	}
-	if _, err := domain.NewInfo(dns, tenant.ID{}, now, rand.Reader); err != nil {
-		return tenant.Settings{}, &usageError{"--domain: " + err.Error()}
+	dns := s.cfg.domain
+	if dns == "" {
+		dns = defaultPrefix + name
 	}
 	jwk, err := s.keys.domain.Public().JWK()
 	if err != nil {
 		return tenant.Settings{}, err
 	}
-	f, err := tenant.Found(name, strings.ToUpper(dns), jwk, now, rand.Reader)
+	f, err := tenant.Found(name, strings.ToUpper(dns), jwk, time.Now(), rand.Reader)
 	if err != nil {
 		return tenant.Settings{}, &usageError{"--tenant-domain: " + err.Error()}
 	}
