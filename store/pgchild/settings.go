@@ -96,6 +96,11 @@ func (l *lineLog) line(s string) {
 		level = slog.LevelWarn
 	case "FATAL":
 		level = slog.LevelWarn
+		// What a stop says to each session that is still there; whoever gave that
+		// command knows.
+		if strings.HasPrefix(text, "terminating connection due to administrator command") {
+			level = slog.LevelDebug
+		}
 	case "PANIC":
 		level = slog.LevelError
 	case "LOG", "ERROR", "HINT", "DETAIL", "NOTICE", "DEBUG", "INFO", "STATEMENT", "CONTEXT":
