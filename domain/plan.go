@@ -60,7 +60,8 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 			p.Log.Error("sealed hashes can't be opened", "object", changes[i].Object.ID.String())
 		}
 		rec := existing[changes[i].Object.ID]
-		gone := !changes[i].Object.Deleted.IsZero()
+		// Contacts and devices stay in the tenant (EDS/synchronization).
+		gone := !changes[i].Object.Deleted.IsZero() || !changes[i].Object.Kind.Person() && changes[i].Object.Kind != tenant.Group
 		if rec != nil && (gone || rec.Generation != changes[i].Object.Generation) {
 			writes = append(writes, Write{tombstone(rec, now)})
 			n.release(rec)

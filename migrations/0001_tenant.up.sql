@@ -22,10 +22,11 @@ INSERT INTO tenant.feed (usn) VALUES (0);
 
 CREATE TABLE tenant.object (
     id         uuid        PRIMARY KEY,
-    kind       smallint    NOT NULL CHECK (kind IN (1, 2)),
+    kind       smallint    NOT NULL CHECK (kind BETWEEN 1 AND 5),
     anchor     text        COLLATE "C" NOT NULL,
     upn        text        NOT NULL,
-    upn_key    text        COLLATE "C",  -- NULL unless a live user
+    upn_key    text        COLLATE "C",  -- NULL unless a live person
+    addresses  text[]      COLLATE "C",  -- of mail, lower case; NULL unless live and with any
     enabled    boolean     NOT NULL,
     profile    jsonb       NOT NULL,
     roles      text[]      NOT NULL,
@@ -39,6 +40,10 @@ CREATE TABLE tenant.object (
 CREATE UNIQUE INDEX object_anchor ON tenant.object (anchor) WHERE anchor <> '';
 CREATE UNIQUE INDEX object_upn ON tenant.object (upn_key);
 CREATE UNIQUE INDEX object_usn ON tenant.object (usn);
+CREATE INDEX object_addresses ON tenant.object USING gin (addresses) WHERE addresses IS NOT NULL;
+-- Objects with values in quarantine, for the task that sees which are free by now.
+CREATE INDEX object_conflict ON tenant.object (id)
+    WHERE deleted IS NULL AND profile ? 'onPremisesProvisioningErrors';
 
 -- A member is named by id, or by anchor before or after its object has come;
 -- the other of the two is zero. Which objects that means is found when the list

@@ -67,11 +67,19 @@ type stored struct {
 
 // upnKey is NULL for what holds no name: index entries that are NULL never collide.
 func upnKey(o *tenant.Object) *string {
-	if o.Kind != tenant.User || !o.Deleted.IsZero() {
+	if !o.Kind.Person() || !o.Deleted.IsZero() {
 		return nil
 	}
 	k := key(o.UPN)
 	return &k
+}
+
+// addresses is NULL for what answers to none.
+func addresses(o *tenant.Object) []string {
+	if !o.Deleted.IsZero() {
+		return nil
+	}
+	return o.Addresses()
 }
 
 // objects stores writes with their members and credentials.
@@ -183,14 +191,14 @@ func (w *writer) rows(ctx context.Context, writes []tenant.ObjectWrite) error {
 		}
 		w.usn++
 		b.Queue(query, o.ID, int16(o.Kind), o.Anchor, o.UPN, upnKey(o), o.Enabled, profile, list(o.Roles),
-			o.Created, o.Changed, deleted, o.Generation, o.Revision, int64(w.usn))
+			o.Created, o.Changed, deleted, o.Generation, o.Revision, int64(w.usn), addresses(o))
 		return nil
 	}
 	for i := range writes {
 		if o := &writes[i].Object; o.Revision != 0 {
 			if err := queue(`UPDATE tenant.object SET kind = $2, anchor = $3, upn = $4, upn_key = $5, enabled = $6,
 				profile = $7, roles = $8, created = $9, changed = $10, deleted = $11, generation = $12,
-				revision = $13::bigint + 1, usn = $14 WHERE id = $1 AND revision = $13`, o); err != nil {
+				revision = $13::bigint + 1, usn = $14, addresses = $15 WHERE id = $1 AND revision = $13`, o); err != nil {
 				return err
 			}
 		}
@@ -198,8 +206,8 @@ func (w *writer) rows(ctx context.Context, writes []tenant.ObjectWrite) error {
 	for i := range writes {
 		if o := &writes[i].Object; o.Revision == 0 {
 			if err := queue(`INSERT INTO tenant.object (id, kind, anchor, upn, upn_key, enabled, profile, roles,
-				created, changed, deleted, generation, revision, usn)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::bigint + 1, $14)`, o); err != nil {
+				created, changed, deleted, generation, revision, usn, addresses)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::bigint + 1, $14, $15)`, o); err != nil {
 				return err
 			}
 		}

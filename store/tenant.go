@@ -189,12 +189,13 @@ func (r *objectRow) object() (tenant.Object, error) {
 // ObjectsByAnchor implements tenant.Store.
 func (t *Tenant) ObjectsByAnchor(ctx context.Context, anchors []string) ([]tenant.Object, error) {
 	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o
-		WHERE o.anchor <> '' AND o.anchor = ANY($1)`, anchors)
+		WHERE o.anchor <> '' AND o.anchor = ANY($1)`, list(anchors))
 }
 
 // Refs implements tenant.Store.
 func (t *Tenant) Refs(ctx context.Context, anchors []string) ([]tenant.Ref, error) {
-	rows, err := t.db.pool.Query(ctx, `SELECT o.anchor, o.id, o.kind, o.deleted IS NULL FROM tenant.object o
+	rows, err := t.db.pool.Query(ctx, `SELECT o.anchor, o.id, o.kind, o.deleted IS NULL,
+		coalesce((o.profile->>'onPremisesSyncEnabled')::boolean, false) FROM tenant.object o
 		WHERE o.anchor = ANY($1) AND o.anchor <> ''`, list(anchors))
 	if err != nil {
 		return nil, fail(err, tenant.ErrConflict)
@@ -203,7 +204,7 @@ func (t *Tenant) Refs(ctx context.Context, anchors []string) ([]tenant.Ref, erro
 	var r tenant.Ref
 	var id [16]byte
 	var kind int16
-	_, err = pgx.ForEachRow(rows, []any{&r.Anchor, &id, &kind, &r.Live}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&r.Anchor, &id, &kind, &r.Live, &r.Synced}, func() error {
 		r.ID, r.Kind = id, tenant.Kind(kind)
 		refs = append(refs, r)
 		return nil
@@ -220,8 +221,22 @@ func (t *Tenant) ObjectsByUPN(ctx context.Context, upns []string) ([]tenant.Obje
 	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o WHERE o.upn_key = ANY($1)`, keys)
 }
 
-func (t *Tenant) list(ctx context.Context, query string, names []string) ([]tenant.Object, error) {
-	rows, err := t.db.pool.Query(ctx, query, list(names))
+// ObjectsByAddress implements tenant.Store.
+func (t *Tenant) ObjectsByAddress(ctx context.Context, addresses []string) ([]tenant.Object, error) {
+	if len(addresses) == 0 {
+		return nil, nil
+	}
+	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o WHERE o.addresses && $1`, addresses)
+}
+
+// ObjectsInConflict implements tenant.Store.
+func (t *Tenant) ObjectsInConflict(ctx context.Context, limit int) ([]tenant.Object, error) {
+	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o
+		WHERE o.deleted IS NULL AND o.profile ? 'onPremisesProvisioningErrors' LIMIT $1`, limit)
+}
+
+func (t *Tenant) list(ctx context.Context, query string, arg any) ([]tenant.Object, error) {
+	rows, err := t.db.pool.Query(ctx, query, arg)
 	if err != nil {
 		return nil, fail(err, tenant.ErrConflict)
 	}

@@ -15,12 +15,13 @@ const (
 // Reason is the stable code that says what became of one item of a batch.
 type Reason string
 
-// The reasons. The first four are successes.
+// The reasons. The first five are successes.
 const (
-	ReasonStored     Reason = "stored"
-	ReasonUnchanged  Reason = "unchanged"  // a re-send: what it says was there already
-	ReasonSuperseded Reason = "superseded" // a newer change had come before; nothing changed
-	ReasonDeleted    Reason = "deleted"
+	ReasonStored      Reason = "stored"
+	ReasonQuarantined Reason = "quarantined" // stored, without a name that another object has
+	ReasonUnchanged   Reason = "unchanged"   // a re-send: what it says was there already
+	ReasonSuperseded  Reason = "superseded"  // a newer change had come before; nothing changed
+	ReasonDeleted     Reason = "deleted"
 
 	ReasonMalformed          Reason = "malformed"
 	ReasonUnknownAnchor      Reason = "unknownAnchor"
@@ -39,14 +40,18 @@ const (
 	ReasonSealedUnknownKey   Reason = "legacyUnknownKey"
 	ReasonDomainServicesOff  Reason = "domainServicesOff"
 	ReasonTemporaryPassword  Reason = "temporaryPasswordFiltered"
+	ReasonProxyTaken         Reason = "proxyAddressTaken"
+	ReasonAdminRoleConflict  Reason = "existingAdminRoleConflict"
+	ReasonHardMatchBlocked   Reason = "hardMatchBlocked"
 	ReasonCloudMastered      Reason = "cloudMastered"
+	ReasonAgentTooOld        Reason = "agentTooOld"
 	ReasonUnsupportedFeature Reason = "unsupported"
 )
 
 // OK reports whether the reason is a success.
 func (r Reason) OK() bool {
 	switch r {
-	case ReasonStored, ReasonUnchanged, ReasonSuperseded, ReasonDeleted:
+	case ReasonStored, ReasonQuarantined, ReasonUnchanged, ReasonSuperseded, ReasonDeleted:
 		return true
 	}
 	return false

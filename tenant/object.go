@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,8 +64,13 @@ type Kind uint8
 
 // The kinds of objects.
 const (
-	User  Kind = 1
-	Group Kind = 2
+	User    Kind = 1
+	Group   Kind = 2
+	Contact Kind = 3
+	Device  Kind = 4
+	// InetOrgPerson is a user of another object class. It is kept like one, and
+	// its password is not: password sync is for object type user only.
+	InetOrgPerson Kind = 5
 )
 
 func (k Kind) String() string {
@@ -73,9 +79,18 @@ func (k Kind) String() string {
 		return "user"
 	case Group:
 		return "group"
+	case Contact:
+		return "contact"
+	case Device:
+		return "device"
+	case InetOrgPerson:
+		return "inetOrgPerson"
 	}
 	return "unknown"
 }
+
+// Person reports whether objects of the kind have a sign-in name.
+func (k Kind) Person() bool { return k == User || k == InetOrgPerson }
 
 // RoleGlobalAdministrator is the role template id that Entra uses everywhere;
 // it also stands in a token's wids claim.
@@ -85,8 +100,8 @@ const RoleGlobalAdministrator = "62e90394-69f5-4237-9190-012177145e10"
 type Object struct {
 	ID      ID
 	Kind    Kind
-	Anchor  string // sourceAnchor, the agent's immutable key; "" where the cloud masters the object
-	UPN     string // users: the sign-in name, unique in the tenant without regard to case
+	Anchor  string // sourceAnchor, the agent's immutable key; Graph's onPremisesImmutableId
+	UPN     string // persons: the sign-in name, unique in the tenant without regard to case
 	Enabled bool
 	Profile Profile
 	Roles   []string // directory role template ids
@@ -103,8 +118,37 @@ type Object struct {
 	Revision int64
 }
 
-// Synced reports whether an on-premises directory masters the object.
-func (o *Object) Synced() bool { return o.Anchor != "" }
+// Synced reports whether an on-premises directory masters the object. An anchor
+// alone does not make it so: an administrator may set one for an agent to find.
+func (o *Object) Synced() bool { return o.Profile.SyncEnabled != nil && *o.Profile.SyncEnabled }
+
+// Addresses are the mail addresses that the object answers to, in lower case.
+func (o *Object) Addresses() []string {
+	var out []string
+	add := func(a string) {
+		if a = strings.ToLower(a); a != "" && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	add(o.Profile.Mail)
+	for _, p := range o.Profile.ProxyAddresses {
+		if kind, a, ok := strings.Cut(p, ":"); ok && strings.EqualFold(kind, "smtp") {
+			add(a)
+		}
+	}
+	return out
+}
+
+// PrimaryAddress is the address that a soft match goes by: the one proxy address
+// whose type is in capitals, else mail.
+func (o *Object) PrimaryAddress() string {
+	for _, p := range o.Profile.ProxyAddresses {
+		if a, ok := strings.CutPrefix(p, "SMTP:"); ok {
+			return strings.ToLower(a)
+		}
+	}
+	return strings.ToLower(o.Profile.Mail)
+}
 
 // Profile is what else an object carries. The JSON names are Graph's, and so
 // they stand in the database.
@@ -145,7 +189,35 @@ type Profile struct {
 	OnPremisesNetBIOSName        string   `json:"onPremisesNetBiosName,omitempty"`
 	OnPremisesUserPrincipalName  string   `json:"onPremisesUserPrincipalName,omitempty"`
 	UserCertificates             [][]byte `json:"userCertificate,omitempty"`
+
+	// SyncEnabled is true for what an on-premises directory masters, false for
+	// what one did, nil for what none ever has.
+	SyncEnabled *bool               `json:"onPremisesSyncEnabled,omitempty"`
+	LastSync    time.Time           `json:"onPremisesLastSyncDateTime,omitzero"`
+	Errors      []ProvisioningError `json:"onPremisesProvisioningErrors,omitempty"`
+
+	// Devices.
+	DeviceID  string `json:"deviceId,omitempty"`
+	TrustType string `json:"trustType,omitempty"`
+	OS        string `json:"operatingSystem,omitempty"`
+	OSVersion string `json:"operatingSystemVersion,omitempty"`
 }
+
+// ProvisioningError is a value that an agent sent and another object holds: it
+// is left out, in quarantine, until it is free.
+type ProvisioningError struct {
+	Category string    `json:"category"` // PropertyConflict
+	Occurred time.Time `json:"occurredDateTime"`
+	Property string    `json:"propertyCausingError"` // UserPrincipalName, ProxyAddress
+	Value    string    `json:"value"`
+}
+
+// What a ProvisioningError says.
+const (
+	PropertyConflict = "PropertyConflict"
+	ConflictUPN      = "UserPrincipalName"
+	ConflictProxy    = "ProxyAddress"
+)
 
 // Source says by which way a credential came.
 type Source uint8
@@ -189,23 +261,46 @@ type Settings struct {
 	Realm          string `json:"realm"`
 	DomainKey      []byte `json:"domainKey"`
 
+	// NTLMOff: NT hashes are not taken into the domain any more (SyncNtlmPasswords).
+	NTLMOff bool `json:"ntlmOff,omitempty"`
+	// SyncRevokes: a password that comes by sync ends the refresh tokens that
+	// were issued under the one before. The real service's documents do not say.
+	SyncRevokes bool `json:"phsRevokesRefreshTokens,omitempty"`
+	// FullPasswordSync is since when agents are asked to send every password
+	// again: password sync, or Domain Services, was turned on.
+	FullPasswordSync time.Time `json:"fullPasswordSync,omitzero"`
+	Deletions        Deletions `json:"accidentalDeletionPrevention"`
+
 	LastObjectSync   time.Time `json:"lastObjectSync,omitzero"`
 	LastPasswordSync time.Time `json:"lastPasswordSync,omitzero"`
+}
+
+// Deletions is the threshold at which agents stop an export (§D of the wire
+// reference): the tenant keeps it and agents hold to it.
+type Deletions struct {
+	Prevention string `json:"synchronizationPreventionType"` // disabled, enabledForCount, enabledForPercentage
+	Threshold  int    `json:"alertThreshold"`
 }
 
 // Features is the bit mask of the sync service, DirSyncFeatures. Bits without a
 // name here are kept as they come.
 type Features int64
 
-// The features that this program acts on.
+// The features, by their bits on the wire (§A9 of the wire reference).
 const (
 	PasswordHashSync            Features = 1 << 0
+	PasswordWriteback           Features = 1 << 1
+	DirectoryExtensions         Features = 1 << 2
 	DuplicateUPNResiliency      Features = 1 << 3
 	SoftMatchOnUPN              Features = 1 << 4
 	DuplicateProxyResiliency    Features = 1 << 5
 	EnforceCloudPasswordPolicy  Features = 1 << 9
+	UnifiedGroupWriteback       Features = 1 << 10
+	UserWriteback               Features = 1 << 11
+	DeviceWriteback             Features = 1 << 12
 	SynchronizeUPNForManaged    Features = 1 << 13
 	ForcePasswordChangeOnLogon  Features = 1 << 14
+	PassThroughAuthentication   Features = 1 << 17
 	BlockSoftMatch              Features = 1 << 19
 	BlockCloudObjectTakeoverHMF Features = 1 << 20
 )

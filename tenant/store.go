@@ -25,6 +25,7 @@ type Ref struct {
 	ID     ID
 	Kind   Kind
 	Live   bool // not deleted
+	Synced bool // an on-premises directory masters it
 }
 
 // Member names a member of a group: by object id, or by source anchor where an
@@ -83,6 +84,11 @@ type Store interface {
 	// ObjectsByUPN returns the live users that hold one of the names, compared
 	// without regard to case.
 	ObjectsByUPN(ctx context.Context, upns []string) ([]Object, error)
+	// ObjectsByAddress returns the live objects that answer to one of the mail
+	// addresses, which are in lower case ([Object.Addresses]).
+	ObjectsByAddress(ctx context.Context, addresses []string) ([]Object, error)
+	// ObjectsInConflict returns up to limit live objects with provisioning errors.
+	ObjectsInConflict(ctx context.Context, limit int) ([]Object, error)
 	// Object returns a live object, or ErrNotFound.
 	Object(ctx context.Context, id ID) (Object, error)
 	// UserByUPN returns a live user and the credential, nil where there is none.

@@ -112,7 +112,10 @@ func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, now
 	case user == nil || !user.Live:
 		return refuse(ReasonUnknownAnchor, "no user with this sourceAnchor has been synced")
 	case user.Kind != User:
-		return refuse(ReasonNotAUser, "passwords are taken for object type user only")
+		return refuse(ReasonNotAUser, "passwords are taken for object type user only; this is a "+user.Kind.String())
+	}
+	if !user.Synced {
+		return refuse(ReasonCloudMastered, "the cloud masters this user's password")
 	}
 	digest, err := cred.ParseDigest(item.Digest)
 	if errors.Is(err, cred.ErrDigestIterations) {

@@ -52,14 +52,13 @@ func (s *Service) syncObjects(ctx context.Context, items []ObjectItem) (BatchRes
 		case err != nil:
 			return BatchResult{}, err
 		case w == nil: // a re-send, or the deletion of what is not there
-			b.results[i].ID = b.existing[item.Anchor].ID
 			b.results[i].Reason = ReasonUnchanged
+			if old := b.existing[item.Anchor]; old != nil {
+				b.results[i].ID = old.ID
+			}
 		default:
 			b.results[i].ID = w.Object.ID
-			b.results[i].Reason = ReasonStored
-			if item.Operation == Delete {
-				b.results[i].Reason = ReasonDeleted
-			}
+			b.results[i].Reason, b.results[i].Detail = outcome(w, item.Operation)
 			b.writes = append(b.writes, *w)
 		}
 	}
@@ -72,51 +71,66 @@ func (s *Service) syncObjects(ctx context.Context, items []ObjectItem) (BatchRes
 	return BatchResult{USN: usn, Items: b.results}, nil
 }
 
+func outcome(w *ObjectWrite, op Operation) (Reason, string) {
+	switch {
+	case op == Delete:
+		return ReasonDeleted, ""
+	case len(w.Object.Profile.Errors) > 0:
+		var values []string
+		for _, e := range w.Object.Profile.Errors {
+			values = append(values, e.Property+" "+e.Value)
+		}
+		return ReasonQuarantined, "stored without values that other objects have: " + strings.Join(values, ", ")
+	}
+	return ReasonStored, ""
+}
+
 type objectBatch struct {
 	settings Settings
 	now      time.Time
-	existing map[string]Object // by anchor
-	upns     map[string]ID     // lower-case UPN to its holder, in the store and then in this batch
-	seen     map[string]bool   // anchors of this batch
-	writes   []ObjectWrite
-	results  []ItemResult
+	existing map[string]*Object // by anchor
+	holders
+	seen    map[string]bool // anchors of this batch
+	writes  []ObjectWrite
+	results []ItemResult
 }
 
-// read fetches what the batch touches: the objects behind its anchors and the
-// holders of the names it wants.
+// read fetches what the batch touches: the objects behind its anchors, and the
+// holders of the names and addresses that it wants.
 func (b *objectBatch) read(ctx context.Context, store Store, items []ObjectItem) error {
 	anchors := make([]string, 0, len(items))
-	names := map[string]bool{}
+	names, addresses := map[string]bool{}, map[string]bool{}
 	for i := range items {
 		if checkAnchor(items[i].Anchor) == nil {
 			anchors = append(anchors, items[i].Anchor)
 		}
-		if items[i].Kind == User && items[i].Operation == Set {
-			probe := Object{}
-			upn, _ := apply(&probe, items[i].Attributes)
-			if settled, ok := b.settings.settleUPN(&probe, upn); ok {
-				names[strings.ToLower(settled)] = true
-			}
+		if items[i].Operation != Set {
+			continue
+		}
+		probe := Object{}
+		upn, _ := apply(&probe, items[i].Attributes)
+		if settled, ok := b.settings.settleUPN(&probe, upn); ok && items[i].Kind.Person() {
+			names[settled] = true
+		}
+		for _, a := range probe.Addresses() {
+			addresses[a] = true
 		}
 	}
 	found, err := store.ObjectsByAnchor(ctx, anchors)
 	if err != nil {
 		return err
 	}
-	b.existing = make(map[string]Object, len(found))
-	for _, o := range found {
-		b.existing[o.Anchor] = o
-	}
-	holders, err := store.ObjectsByUPN(ctx, slices.Collect(maps.Keys(names)))
-	if err != nil {
-		return err
-	}
-	b.upns = make(map[string]ID, len(holders))
-	for _, o := range holders {
-		b.upns[strings.ToLower(o.UPN)] = o.ID
+	b.existing = make(map[string]*Object, len(found))
+	for i := range found {
+		b.existing[found[i].Anchor] = &found[i]
+		for _, e := range found[i].Profile.Errors { // what may be free by now
+			if _, a, ok := strings.Cut(e.Value, ":"); ok && e.Property == ConflictProxy {
+				addresses[strings.ToLower(a)] = true
+			}
+		}
 	}
 	b.seen = make(map[string]bool, len(items))
-	return nil
+	return b.learn(ctx, store, slices.Collect(maps.Keys(names)), slices.Collect(maps.Keys(addresses)))
 }
 
 // apply puts the item's attributes into the object and returns the UPN that it
@@ -142,81 +156,122 @@ func (b *objectBatch) item(s *Service, item *ObjectItem) (*ObjectWrite, error) {
 	if err := checkAnchor(item.Anchor); err != nil {
 		return nil, err
 	}
-	if item.Kind != User && item.Kind != Group {
-		return nil, &attributeError{ReasonUnsupportedFeature, "only users and groups are taken"}
+	if item.Kind < User || item.Kind > InetOrgPerson {
+		return nil, &attributeError{ReasonUnsupportedFeature, "there is no such type of object"}
 	}
 	if b.seen[item.Anchor] {
 		return nil, &attributeError{ReasonDuplicateInBatch, "an earlier item of this batch has the same sourceAnchor"}
 	}
 	b.seen[item.Anchor] = true
 
-	old, known := b.existing[item.Anchor]
-	if known && old.Kind != item.Kind {
+	old := b.existing[item.Anchor]
+	if old != nil && old.Kind != item.Kind {
 		return nil, &attributeError{ReasonTypeMismatch, fmt.Sprintf("the sourceAnchor is a %s's", old.Kind)}
 	}
 	if item.Operation == Delete {
-		if !known || !old.Deleted.IsZero() {
+		if old == nil || !old.Deleted.IsZero() {
 			return nil, nil
 		}
-		old.Deleted, old.Changed = b.now, b.now
-		return &ObjectWrite{Object: old}, nil
+		if !old.Synced() {
+			return nil, &attributeError{ReasonCloudMastered, "an agent may not delete what the cloud masters"}
+		}
+		o := *old
+		o.Deleted, o.Changed = b.now, b.now
+		o.Profile.SyncEnabled = new(bool)
+		return &ObjectWrite{Object: o}, nil
 	}
-	return b.set(s, item, old, known)
+	return b.set(s, item, old)
 }
 
-func (b *objectBatch) set(s *Service, item *ObjectItem, o Object, known bool) (*ObjectWrite, error) {
-	if !known {
+// set works out what an object becomes.
+func (b *objectBatch) set(s *Service, item *ObjectItem, old *Object) (*ObjectWrite, error) {
+	probe := Object{Kind: item.Kind}
+	upn, err := apply(&probe, item.Attributes)
+	if err != nil {
+		return nil, err
+	}
+
+	// 1. Which object is it? By anchor, by name or address, or a new one.
+	var o Object
+	switch {
+	case old != nil:
+		if err := hardMatch(&b.settings, old); err != nil {
+			return nil, err
+		}
+		o = *old
+		o.Profile.ProxyAddresses = slices.Clone(o.Profile.ProxyAddresses)
+	default:
+		settled, _ := b.settings.settleUPN(&probe, upn)
+		match, err := b.softMatch(&b.settings, item.Kind, settled, probe.PrimaryAddress())
+		if err != nil {
+			return nil, err
+		}
+		if match != nil {
+			o = *match
+			break
+		}
 		id, err := NewID(s.Rand)
 		if err != nil {
 			return nil, err
 		}
-		o = Object{ID: id, Kind: item.Kind, Anchor: item.Anchor, Enabled: true, Created: b.now}
+		o = Object{ID: id, Kind: item.Kind, Enabled: true, Created: b.now}
 	}
+
+	// 2. What does the item change?
+	before, had := o, o.Revision != 0
+	o.Anchor = item.Anchor
+	synced := true
+	o.Profile.SyncEnabled = &synced
 	if !o.Deleted.IsZero() {
 		o.Deleted = time.Time{}
 		o.Generation++
 	}
-	o.Changed = b.now
-	upn, err := apply(&o, item.Attributes)
-	if err != nil {
+	if _, err := apply(&o, item.Attributes); err != nil {
 		return nil, err
 	}
-	w := &ObjectWrite{Object: o}
+	if o.Kind.Person() {
+		if err := b.signInName(&o, upn); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.settleNames(&b.settings, &o, b.now, s.Rand); err != nil {
+		return nil, err
+	}
+	w := &ObjectWrite{}
 	if item.Kind == Group {
 		if w.Members, err = members(item.Attributes); err != nil {
 			return nil, err
 		}
-		return b.changed(w), nil
 	}
 
-	// The sign-in name is worked out anew only when the on-premises one changes.
-	if upn == "" && o.UPN == "" {
-		return nil, &attributeError{ReasonUPNInvalid, "a user needs a userPrincipalName"}
+	// 3. A re-send that changes nothing moves no feed.
+	if had && w.Members == nil && reflect.DeepEqual(before, o) {
+		return nil, nil
 	}
-	if upn != "" && upn != o.Profile.OnPremisesUserPrincipalName {
-		settled, ok := b.settings.settleUPN(&o, upn)
-		if !ok {
-			return nil, &attributeError{ReasonUPNInvalid, "no sign-in name can be made of the userPrincipalName"}
-		}
-		w.Object.UPN, w.Object.Profile.OnPremisesUserPrincipalName = settled, upn
-	}
-	lower := strings.ToLower(w.Object.UPN)
-	if holder, taken := b.upns[lower]; taken && holder != o.ID {
-		return nil, &attributeError{ReasonUPNTaken, "another user of the tenant has this userPrincipalName"}
-	}
-	b.upns[lower] = o.ID
-	return b.changed(w), nil
+	o.Changed, o.Profile.LastSync = b.now, b.now
+	w.Object = o
+	return w, nil
 }
 
-// changed returns w, or nil where all that it says is stored already: agents send
-// everything again at each full sync. A group's members are not read for that.
-func (b *objectBatch) changed(w *ObjectWrite) *ObjectWrite {
-	old, known := b.existing[w.Object.Anchor]
-	old.Changed = w.Object.Changed
-	if known && w.Members == nil && reflect.DeepEqual(old, w.Object) {
+// signInName settles the UPN. It is worked out anew only when the on-premises
+// one changes, or when it stands in quarantine.
+func (b *objectBatch) signInName(o *Object, upn string) error {
+	if upn == "" && o.UPN == "" {
+		return &attributeError{ReasonUPNInvalid, "a user needs a userPrincipalName"}
+	}
+	waits := slices.ContainsFunc(o.Profile.Errors, func(e ProvisioningError) bool { return e.Property == ConflictUPN })
+	if upn == "" {
+		upn = o.Profile.OnPremisesUserPrincipalName
+	}
+	if upn == "" || upn == o.Profile.OnPremisesUserPrincipalName && !waits {
 		return nil
 	}
-	return w
+	settled, ok := b.settings.settleUPN(o, upn)
+	if !ok {
+		return &attributeError{ReasonUPNInvalid, "no sign-in name can be made of the userPrincipalName"}
+	}
+	o.UPN, o.Profile.OnPremisesUserPrincipalName = settled, upn
+	return nil
 }
 
 // members reads a group's member list, nil where the item does not name one.

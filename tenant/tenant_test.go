@@ -191,7 +191,7 @@ func TestBadItemsHurtNobodyElse(t *testing.T) {
 		tenant.ObjectItem{Kind: tenant.User, Operation: tenant.Delete, Anchor: "never-there"},
 		user("other", "other@contoso.test"),
 	))
-	want := "stored duplicateInBatch attributeInvalid attributeTooLong malformed malformed malformed userPrincipalNameTaken userPrincipalNameTaken userPrincipalNameInvalid unsupported unchanged stored"
+	want := "stored duplicateInBatch attributeInvalid attributeTooLong malformed malformed malformed quarantined existingAdminRoleConflict userPrincipalNameInvalid unsupported unchanged stored"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -379,6 +379,10 @@ func TestCloudUsers(t *testing.T) {
 	}
 	var invalid *tenant.InvalidError
 	if _, err := create("ada@elsewhere.test", "First-Passw0rd"); !errors.As(err, &invalid) {
+		t.Error(err)
+	}
+	if _, _, err := w.CreateUser(w.ctx, tenant.NewUser{UPN: "nul@contoso.test", Password: "First-Passw0rd",
+		Profile: tenant.Profile{DisplayName: "A\x00B", MailNickname: "nul"}}); !errors.As(err, &invalid) {
 		t.Error(err)
 	}
 	var policy *tenant.PolicyError

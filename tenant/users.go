@@ -1,7 +1,9 @@
 package tenant
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -73,6 +75,10 @@ func (s *Service) newUser(settings *Settings, u NewUser) (Object, error) {
 		return Object{}, &InvalidError{"displayName", "it is required"}
 	case u.Profile.MailNickname == "" || strings.ContainsAny(u.Profile.MailNickname, "@()\\[]\";:<>, "):
 		return Object{}, &InvalidError{"mailNickname", "it is required and holds none of @ ( ) \\ [ ] \" ; : < > , SPACE"}
+	}
+	// A NUL is text to JSON and not to the database.
+	if text, err := json.Marshal(u.Profile); err != nil || bytes.Contains(text, []byte(`\u0000`)) {
+		return Object{}, &InvalidError{"profile", "a value holds a NUL character"}
 	}
 	if err := checkPolicy(u.Password, u.UPN); err != nil {
 		return Object{}, err
