@@ -233,11 +233,13 @@ func (at *ends) kerberos(etype int32, sam, password string) (bool, error) {
 	c := client.NewWithPassword(sam, at.Realm, password, at.krb5[etype], client.DisablePAFXFAST(true))
 	defer c.Destroy()
 	err := c.Login()
-	switch {
-	case err == nil:
+	if err == nil {
 		return true, nil
-	case strings.Contains(err.Error(), "KDC_ERR_PREAUTH_FAILED"), strings.Contains(err.Error(), "KDC_ERR_C_PRINCIPAL_UNKNOWN"):
-		return false, nil
+	}
+	for _, code := range []string{"KDC_ERR_PREAUTH_FAILED", "KDC_ERR_C_PRINCIPAL_UNKNOWN", "KDC_ERR_NULL_KEY"} {
+		if strings.Contains(err.Error(), code) {
+			return false, nil
+		}
 	}
 	return false, err
 }
