@@ -36,7 +36,11 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	s, err := start(e.ctx, cfg, e.log)
-	if err != nil {
+	switch {
+	case err != nil && e.ctx.Err() != nil:
+		e.log.Info("stopped before it was ready") // as it was told, so that is no failure
+		return nil
+	case err != nil:
 		return err
 	}
 	s.ready.printNextSteps(e.stdout, cfg.data)
