@@ -44,6 +44,9 @@ type world struct {
 // TestService runs all clients against one service, then stops it under open
 // connections, starts it again, and reads its log.
 func TestService(t *testing.T) {
+	for _, client := range []string{"kinit", "klist", "kvno", "ldapsearch", "curl"} { // Heimdal's are asked for where they are used
+		harness.Need(t, client)
+	}
 	w := &world{Server: harness.Start(t), sids: map[string]string{}}
 	t.Run("printed commands", func(t *testing.T) { testNextSteps(t, w) })
 	w.populate(t)
