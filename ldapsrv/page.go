@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"skyrealm/domain"
 	"skyrealm/domain/dit"
 	"skyrealm/ldapsrv/ldapmsg"
 )
@@ -21,12 +20,11 @@ type page struct {
 }
 
 // mark tells one search from others: pages of a search can't be asked for under
-// another filter, from another base or by another account.
+// another filter or from another base. (A bind drops all pages.)
 type mark [sha256.Size]byte
 
-func markOf(q *ldapmsg.SearchRequest, base dit.DN, who *domain.Object) mark {
+func markOf(q *ldapmsg.SearchRequest, base dit.DN) mark {
 	h := sha256.New()
-	h.Write(who.GUID[:])
 	h.Write([]byte{byte(q.Scope)})
 	h.Write([]byte(base.Key()))
 	h.Write([]byte{0}) // ends the name, in which it can't be
@@ -36,7 +34,7 @@ func markOf(q *ldapmsg.SearchRequest, base dit.DN, who *domain.Object) mark {
 
 // page works out what a request asks for. Without the control a search has one
 // page, at most as long as the server's limit.
-func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN, who *domain.Object) (page, ldapmsg.Result) {
+func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN) (page, ldapmsg.Result) {
 	p := page{left: unlimited}
 	if q.SizeLimit > 0 {
 		p.left = int(q.SizeLimit)
@@ -54,7 +52,7 @@ func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN
 		// §3). Nor has one with no size (CVE-2017-9287).
 		return p, ldapmsg.Result{}
 	}
-	p.paged, p.mark = true, markOf(q, base, who)
+	p.paged, p.mark = true, markOf(q, base)
 	if len(cookie) > 0 {
 		was, ok := s.pages.take(cookie)
 		if !ok || was.mark != p.mark {

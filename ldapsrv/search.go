@@ -29,8 +29,7 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 		s.rootDSE(m.ID, q)
 		return ldapmsg.Result{}, nil
 	}
-	who := s.actor()
-	if who == nil {
+	if s.actor() == nil {
 		return needBind, nil
 	}
 	base, err := s.base(q.Base)
@@ -39,7 +38,7 @@ func (s *session) search(m *ldapmsg.Message, q *ldapmsg.SearchRequest) (ldapmsg.
 	}
 
 	// 2. How much of it?
-	p, r := s.page(m.Control(ldapmsg.PagedResults), q, base, who)
+	p, r := s.page(m.Control(ldapmsg.PagedResults), q, base)
 	if r.Code != ldapmsg.Success {
 		return r, nil
 	}
