@@ -284,7 +284,7 @@ func (s *story) change(ctx context.Context) (string, error) {
 	usable := time.Since(acknowledged)
 	conn, err := s.t.bind(s.cloud.upn, next)
 	if err != nil {
-		return "", fmt.Errorf("Kerberos takes the new password, LDAP does not: %w", err)
+		return "", fmt.Errorf("the new password is taken by Kerberos but not by LDAP: %w", err)
 	}
 	conn.Close()
 	if conn, err := s.t.bind(old.upn, old.password); err == nil {
