@@ -36,8 +36,9 @@ func testNextSteps(t *testing.T, w *world) {
 // with the program on its PATH, and returns what they print.
 func pasted(t *testing.T, output, from, to string) string {
 	t.Helper()
-	_, commands, ok := strings.Cut(output, from)
-	if commands, _, ok = strings.Cut(commands, to); !ok {
+	_, after, _ := strings.Cut(output, from)
+	commands, _, ok := strings.Cut(after, to)
+	if !ok {
 		t.Fatalf("no commands to paste in:\n%s", output)
 	}
 	dir := t.TempDir()

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"golang.org/x/crypto/md4"
+	"golang.org/x/crypto/md4" //lint:ignore SA1019 NT hashes are made of it
 
 	"skyrealm/test/harness"
 )
