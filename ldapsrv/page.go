@@ -47,10 +47,8 @@ func (s *session) page(c *ldapmsg.Control, q *ldapmsg.SearchRequest, base dit.DN
 	if !ok {
 		return p, ldapmsg.Result{Code: ldapmsg.ProtocolError, Message: textProtocol}
 	}
-	if len(cookie) == 0 && (size == 0 || int(size) >= p.left) {
-		// All of it fits one page, so the control has no work to do (RFC 2696
-		// §3). Nor has one with no size (CVE-2017-9287).
-		return p, ldapmsg.Result{}
+	if len(cookie) == 0 && size == 0 {
+		return p, ldapmsg.Result{} // a page of nothing is no page (CVE-2017-9287)
 	}
 	p.paged, p.mark = true, markOf(q, base)
 	if len(cookie) > 0 {

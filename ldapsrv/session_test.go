@@ -547,6 +547,35 @@ func TestDrainDropsTheWaiting(t *testing.T) {
 	}
 }
 
+// What a request was read into does not keep its password, and what a large one
+// took is given back while the client is idle.
+func TestBuffers(t *testing.T) {
+	srv := newServer(t, crowd(t).replica())
+	bind := request(1, bindOp(adaDN, adaPW))
+	conn := &script{in: bytes.NewReader(append(append(bytes.Clone(bind), framed(200<<10)...), request(3, searchOp(base, 2, nil, "cn"))...))}
+	s := newSession(srv, t.Context(), conn)
+	if s.handle(bind); s.who == nil || bytes.Contains(bind, []byte(adaPW)) {
+		t.Errorf("after the bind there is %q", bind)
+	}
+	s.run()
+	if conn.out.Len() < 50<<10 || cap(s.out) > keepBuffer || cap(s.message) > keepBuffer {
+		t.Errorf("after %d bytes of answers it keeps %d and %d", conn.out.Len(), cap(s.out), cap(s.message))
+	}
+}
+
+// A stop that waited long enough ends a search.
+func TestAbort(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	conn := &script{in: bytes.NewReader(request(2, searchOp(base, 2, equal("description", "x"))))}
+	s := newSession(newServer(t, crowd(t).replica()), ctx, conn)
+	s.who = s.srv.Replica.BySAM("ada")
+	s.run()
+	if a := parse(t, conn.out.Bytes()); a.code != int64(ldapmsg.Unavailable) {
+		t.Errorf("%+v", a)
+	}
+}
+
 // deaf is a connection that takes nothing.
 type deaf struct{ *script }
 
