@@ -167,7 +167,7 @@ func (p *Provisioner) record(c *tenant.Change, old *Record, legacy *opened, user
 	if !o.Enabled {
 		rec.UAC |= UACDisabled
 	}
-	if o.Synced() || strings.Contains(o.Profile.PasswordPolicies, "DisablePasswordExpiration") {
+	if c.Credential != nil && c.Credential.NeverExpires || strings.Contains(o.Profile.PasswordPolicies, "DisablePasswordExpiration") {
 		rec.UAC |= UACDontExpirePassword
 	}
 	rec.Secrets = p.secrets(c, rec.Secrets, legacy)

@@ -101,7 +101,7 @@ func (h *house) sync() {
 
 func (h *house) object(kind tenant.Kind, anchor string, attributes map[string]any) tenant.ID {
 	h.t.Helper()
-	res, err := h.tenant.SyncObjects(h.ctx, []tenant.ObjectItem{{Kind: kind, Operation: tenant.Set, Anchor: anchor, Attributes: attributes}})
+	res, err := h.tenant.SyncObjects(h.ctx, tenant.Origin{}, []tenant.ObjectItem{{Kind: kind, Operation: tenant.Set, Anchor: anchor, Attributes: attributes}})
 	if err != nil || !res.Items[0].Reason.OK() {
 		h.t.Fatal(res, err)
 	}
@@ -132,7 +132,7 @@ func (h *house) password(anchor, subject, password string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	res, err := h.tenant.SyncHashes(h.ctx, []tenant.HashItem{{Anchor: anchor, Changed: h.now, Digest: digest.Expose(), Legacy: sealed}})
+	res, err := h.tenant.SyncHashes(h.ctx, tenant.Origin{}, []tenant.HashItem{{Anchor: anchor, Changed: h.now, Digest: digest.Expose(), Legacy: sealed}})
 	if err != nil || !res.Items[0].Reason.OK() {
 		h.t.Fatal(res, err)
 	}
@@ -215,7 +215,7 @@ func TestProvisionUser(t *testing.T) {
 		t.Error(err)
 	}
 	sid := h.rep.BySAM("ada").SID
-	if _, err := h.tenant.SyncObjects(h.ctx, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
+	if _, err := h.tenant.SyncObjects(h.ctx, tenant.Origin{}, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
 		t.Fatal(err)
 	}
 	h.sync()
@@ -230,7 +230,7 @@ func TestProvisionUser(t *testing.T) {
 
 	// Deletion and restoration that the provisioner sees as one.
 	sid = o.SID
-	if _, err := h.tenant.SyncObjects(h.ctx, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
+	if _, err := h.tenant.SyncObjects(h.ctx, tenant.Origin{}, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
 		t.Fatal(err)
 	}
 	h.user("ada", nil)

@@ -66,7 +66,7 @@ func BenchmarkPutCredentials(b *testing.B) {
 							batch[i].Version++
 						}
 					}
-					if _, _, err := h.tenant.PutCredentials(b.Context(), batch); err != nil {
+					if _, _, err := h.tenant.PutCredentials(b.Context(), batch, nil); err != nil {
 						b.Fatal(err)
 					}
 					done += len(batch)
@@ -97,7 +97,7 @@ func BenchmarkPutCredentialsParallel(b *testing.B) {
 				for i := range batch {
 					batch[i].Version++
 				}
-				if _, _, err := h.tenant.PutCredentials(b.Context(), batch); err != nil {
+				if _, _, err := h.tenant.PutCredentials(b.Context(), batch, nil); err != nil {
 					done <- err
 					return
 				}
@@ -127,7 +127,7 @@ func BenchmarkCopy(b *testing.B) {
 				mustExec(b, h.admin, `CREATE UNIQUE INDEX ON target (object_id)`)
 				mustExec(b, h.admin, `CREATE UNIQUE INDEX ON target (usn)`)
 			}
-			columns := []string{"object_id", "version", "source", "must_change", "usn", "digest", "legacy"}
+			columns := []string{"object_id", "version", "source", "must_change", "no_expiry", "usn", "digest", "legacy"}
 			b.ResetTimer()
 			for done := 0; done < b.N; {
 				n := min(benchUsers, b.N-done)
@@ -158,7 +158,7 @@ func BenchmarkDomain(b *testing.B) {
 		sets[i].Version = 1
 	}
 	for i := 0; i < len(sets); i += benchBatch {
-		_, _, err := h.tenant.PutCredentials(b.Context(), sets[i:i+benchBatch])
+		_, _, err := h.tenant.PutCredentials(b.Context(), sets[i:i+benchBatch], nil)
 		check(b, err)
 	}
 	b.Run("changes", func(b *testing.B) {
@@ -218,7 +218,7 @@ func BenchmarkMembers(b *testing.B) {
 			b.ResetTimer()
 		}
 		members[0].Anchor = fmt.Sprint("n", i)
-		_, err := h.tenant.PutObjects(b.Context(), []tenant.ObjectWrite{{Object: g, Members: &members}})
+		_, err := h.tenant.PutObjects(b.Context(), []tenant.ObjectWrite{{Object: g, Members: &members}}, nil)
 		check(b, err)
 		g.Revision++
 	}

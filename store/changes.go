@@ -20,7 +20,7 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 	if limit <= 0 {
 		return nil, nil
 	}
-	rows, err := d.db.pool.Query(ctx, `SELECT f.usn, `+objectColumns+`, c.version, c.source, c.must_change, c.legacy
+	rows, err := d.db.pool.Query(ctx, `SELECT f.usn, `+objectColumns+`, c.version, c.source, c.must_change, c.no_expiry, c.legacy
 		FROM (
 			(SELECT o.id, o.usn FROM tenant.object o
 				WHERE o.usn > $1 AND NOT EXISTS (SELECT 1 FROM tenant.credential c WHERE c.object_id = o.id AND c.usn > o.usn)
@@ -31,7 +31,7 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 				ORDER BY c.usn LIMIT $2)
 			ORDER BY usn LIMIT $2) f
 		CROSS JOIN LATERAL (SELECT `+objectColumns+` FROM tenant.object o WHERE o.id = f.id LIMIT 1) o
-		LEFT JOIN LATERAL (SELECT c.version, c.source, c.must_change, c.legacy
+		LEFT JOIN LATERAL (SELECT c.version, c.source, c.must_change, c.no_expiry, c.legacy
 			FROM tenant.credential c WHERE c.object_id = f.id LIMIT 1) c ON true
 		ORDER BY f.usn`, int64(after), limit)
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 		var r objectRow
 		var c credentialRow
 		targets := append([]any{(*int64)(&change.USN)}, r.targets()...)
-		if err := row.Scan(append(targets, &c.version, &c.source, &c.mustChange, &c.legacy)...); err != nil {
+		if err := row.Scan(append(targets, &c.version, &c.source, &c.mustChange, &c.noExpiry, &c.legacy)...); err != nil {
 			return change, err
 		}
 		if change.Object, err = r.object(); err != nil {
@@ -51,7 +51,7 @@ func (d *Domain) TenantChanges(ctx context.Context, after tenant.USN, limit int)
 		}
 		if c.version != nil {
 			change.Credential = &tenant.Credential{Object: r.ID, Version: *c.version, Source: tenant.Source(*c.source),
-				Legacy: cred.Sealed(*c.legacy), MustChange: *c.mustChange}
+				Legacy: cred.Sealed(*c.legacy), MustChange: *c.mustChange, NeverExpires: *c.noExpiry}
 		}
 		if r.Kind == tenant.Group && r.deleted == nil {
 			place[r.ID] = len(place)

@@ -14,18 +14,19 @@ import (
 
 // credentialColumns are what credentialRow takes. They are NULL in a LEFT JOIN
 // of a user without one.
-const credentialColumns = `c.version, c.source, c.must_change, c.digest, c.legacy`
+const credentialColumns = `c.version, c.source, c.must_change, c.no_expiry, c.digest, c.legacy`
 
 type credentialRow struct {
 	version    *int64
 	source     *uint8
 	mustChange *bool
+	noExpiry   *bool
 	digest     []byte
 	legacy     *string
 }
 
 func (r *credentialRow) targets() []any {
-	return []any{&r.version, &r.source, &r.mustChange, &r.digest, &r.legacy}
+	return []any{&r.version, &r.source, &r.mustChange, &r.noExpiry, &r.digest, &r.legacy}
 }
 
 // credential decrypts the row; nil where there was none.
@@ -38,7 +39,7 @@ func (r *credentialRow) credential(ring *cred.Ring, name string, id tenant.ID) (
 		return nil, err
 	}
 	return &tenant.Credential{Object: id, Version: *r.version, Source: tenant.Source(*r.source),
-		Digest: digest, Legacy: cred.Sealed(*r.legacy), MustChange: *r.mustChange}, nil
+		Digest: digest, Legacy: cred.Sealed(*r.legacy), MustChange: *r.mustChange, NeverExpires: *r.noExpiry}, nil
 }
 
 func digestPlace(name string, id tenant.ID, version int64) cred.Place {
@@ -97,7 +98,7 @@ func (t *Tenant) Credential(ctx context.Context, id tenant.ID) (*tenant.Credenti
 
 // PutCredentials implements tenant.Store. A set for what is not a live user
 // refuses the batch with tenant.ErrConflict: it was one when the caller looked.
-func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential) (outcomes []tenant.Outcome, usn tenant.USN, err error) {
+func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, record func([]tenant.Outcome) *tenant.Record) (outcomes []tenant.Outcome, usn tenant.USN, err error) {
 	name, err := t.tenantID(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -114,6 +115,11 @@ func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential) (
 		if outcomes, err = w.credentials(ctx, sets, sealed, name); err != nil {
 			return err
 		}
+		if record != nil {
+			if err := putRecord(ctx, tx, record(outcomes)); err != nil {
+				return err
+			}
+		}
 		usn = w.usn
 		return w.advance(ctx)
 	})
@@ -125,7 +131,7 @@ func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential) (
 
 // ReplaceCredential implements tenant.Store. It also refuses a set whose version is
 // below the user's current one, which the feed's readers would take for old.
-func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, was int64) (usn tenant.USN, err error) {
+func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, was int64, record *tenant.Record) (usn tenant.USN, err error) {
 	name, err := t.tenantID(ctx)
 	if err != nil {
 		return 0, err
@@ -155,6 +161,9 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 			replaced = append(replaced, at)
 		}
 		if err := w.replace(ctx, sets, sealed, []int{0}, replaced); err != nil {
+			return err
+		}
+		if err := putRecord(ctx, tx, record); err != nil {
 			return err
 		}
 		usn = w.usn
@@ -193,18 +202,19 @@ func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, seal
 		at                 pgtype.TID
 		version            int64
 		mustChange, legacy bool
+		noExpiry           bool
 		digest             []byte
 	}
 	current := make([]row, len(sets))
 	var b pgx.Batch
 	b.Queue(`SELECT count(*) FROM tenant.object o WHERE o.id = ANY($1) AND o.kind = 1 AND o.deleted IS NULL`, ids).
 		QueryRow(func(r pgx.Row) error { return r.Scan(&users) })
-	b.Queue(`SELECT c.object_id, c.ctid, c.version, c.must_change, c.legacy <> '', c.digest
+	b.Queue(`SELECT c.object_id, c.ctid, c.version, c.must_change, c.no_expiry, c.legacy <> '', c.digest
 		FROM tenant.credential c WHERE c.object_id = ANY($1)`, ids).
 		Query(func(rows pgx.Rows) error {
 			var id [16]byte
 			var c row
-			_, err := pgx.ForEachRow(rows, []any{&id, &c.at, &c.version, &c.mustChange, &c.legacy, &c.digest}, func() error {
+			_, err := pgx.ForEachRow(rows, []any{&id, &c.at, &c.version, &c.mustChange, &c.noExpiry, &c.legacy, &c.digest}, func() error {
 				current[places[id]] = c
 				return nil
 			})
@@ -229,7 +239,7 @@ func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, seal
 			}
 			// Sealed parts are never equal; that they came at all is news
 			// (Domain Services were enabled).
-			if c.version == s.Version && c.mustChange == s.MustChange && c.legacy == (s.Legacy != "") {
+			if c.version == s.Version && c.mustChange == s.MustChange && c.noExpiry == s.NeverExpires && c.legacy == (s.Legacy != "") {
 				digest, err := openDigest(w.t.ring, name, s.Object, s.Version, c.digest)
 				if err == nil && digest.Equal(s.Digest) { // a damaged row is one to be replaced
 					outcomes[i] = tenant.Unchanged
@@ -260,11 +270,11 @@ func (w *writer) replace(ctx context.Context, sets []tenant.Credential, sealed [
 		return nil
 	}
 	_, err := w.tx.CopyFrom(ctx, pgx.Identifier{"tenant", "credential"},
-		[]string{"object_id", "version", "source", "must_change", "usn", "digest", "legacy"},
+		[]string{"object_id", "version", "source", "must_change", "no_expiry", "usn", "digest", "legacy"},
 		pgx.CopyFromSlice(len(winners), func(i int) ([]any, error) {
 			s := &sets[winners[i]]
 			w.usn++
-			return []any{[16]byte(s.Object), s.Version, int16(s.Source), s.MustChange, int64(w.usn), sealed[winners[i]], string(s.Legacy)}, nil
+			return []any{[16]byte(s.Object), s.Version, int16(s.Source), s.MustChange, s.NeverExpires, int64(w.usn), sealed[winners[i]], string(s.Legacy)}, nil
 		}))
 	return err
 }

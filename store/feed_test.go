@@ -43,7 +43,7 @@ func TestFeed(t *testing.T) {
 					batch := writes(user(t, fmt.Sprintf("u%d-%d", w, i)), user(t, fmt.Sprintf("v%d-%d", w, i)))
 					g := tenant.ObjectWrite{Object: group(t, fmt.Sprintf("g%d-%d", w, i)), Members: &[]tenant.Member{
 						{Anchor: fmt.Sprintf("u%d-%d", r.IntN(writers), r.IntN(rounds))}, {ID: batch[0].Object.ID}}}
-					usn, err := h.tenant.PutObjects(ctx, append(batch, g))
+					usn, err := h.tenant.PutObjects(ctx, append(batch, g), nil)
 					if err != nil {
 						t.Error(err)
 						return
@@ -66,7 +66,7 @@ func TestFeed(t *testing.T) {
 						stale.Revision = 3
 						batch = append(batch, tenant.ObjectWrite{Object: stale})
 					}
-					usn, err := h.tenant.PutObjects(ctx, batch)
+					usn, err := h.tenant.PutObjects(ctx, batch, nil)
 					if i%2 == 0 {
 						if !errors.Is(err, tenant.ErrConflict) {
 							t.Error(err)
@@ -91,7 +91,7 @@ func TestFeed(t *testing.T) {
 					for _, o := range mine {
 						sets = append(sets, set(t, o, int64(i+1)))
 					}
-					_, usn, err := h.tenant.PutCredentials(ctx, sets)
+					_, usn, err := h.tenant.PutCredentials(ctx, sets, nil)
 					cancel()
 					if err != nil && !errors.Is(err, context.Canceled) {
 						t.Error(err)
@@ -175,7 +175,7 @@ func TestChange(t *testing.T) {
 	u := h.put(t, user(t, "u"))[0]
 	c := set(t, u, 3)
 	c.MustChange = true
-	_, usn, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{c})
+	_, usn, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{c}, nil)
 	check(t, err)
 	got := h.changes(t, 0, 10)
 	if len(got) != 1 || got[0].USN != usn || got[0].Object.ID != u.ID || got[0].Members != nil {

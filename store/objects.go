@@ -39,7 +39,7 @@ func (w *writer) advance(ctx context.Context) error {
 }
 
 // PutObjects implements tenant.Store.
-func (t *Tenant) PutObjects(ctx context.Context, writes []tenant.ObjectWrite) (usn tenant.USN, err error) {
+func (t *Tenant) PutObjects(ctx context.Context, writes []tenant.ObjectWrite, record *tenant.Record) (usn tenant.USN, err error) {
 	name, err := t.tenantID(ctx)
 	if err != nil {
 		return 0, err
@@ -50,6 +50,9 @@ func (t *Tenant) PutObjects(ctx context.Context, writes []tenant.ObjectWrite) (u
 			return err
 		}
 		if err := w.objects(ctx, writes, name); err != nil {
+			return err
+		}
+		if err := putRecord(ctx, tx, record); err != nil {
 			return err
 		}
 		usn = w.usn

@@ -39,7 +39,7 @@ func TestPlans(t *testing.T) {
 		batch := writes(us...)
 		members := []tenant.Member{{Anchor: "u1"}, {ID: us[2].ID}, {Anchor: fmt.Sprint("later", g.Revision)}}
 		batch = append(batch, tenant.ObjectWrite{Object: g, Members: &members})
-		_, err := h.tenant.PutObjects(ctx, batch)
+		_, err := h.tenant.PutObjects(ctx, batch, nil)
 		check(t, err)
 		var sets []tenant.Credential
 		for i := range us {
@@ -49,7 +49,7 @@ func TestPlans(t *testing.T) {
 		g.Revision++
 		us[1].Deleted = time.Time{}
 		if g.Revision%2 == 1 { // it was live, and goes
-			_, _, err = h.tenant.PutCredentials(ctx, sets)
+			_, _, err = h.tenant.PutCredentials(ctx, sets, nil)
 			check(t, err)
 			us[1].Deleted = moment
 		}

@@ -185,7 +185,7 @@ func writes(objects ...tenant.Object) []tenant.ObjectWrite {
 // put stores objects and returns them as they are now.
 func (h *house) put(t testing.TB, objects ...tenant.Object) []tenant.Object {
 	t.Helper()
-	_, err := h.tenant.PutObjects(t.Context(), writes(objects...))
+	_, err := h.tenant.PutObjects(t.Context(), writes(objects...), nil)
 	check(t, err)
 	for i := range objects {
 		objects[i].Revision++

@@ -23,7 +23,7 @@ func TestTenantSettings(t *testing.T) {
 	_, err = s.Settings(t.Context())
 	wantErr(t, err, tenant.ErrNoTenant)
 	wantErr(t, s.CheckRing(t.Context()), tenant.ErrNoTenant)
-	_, err = s.PutObjects(t.Context(), nil)
+	_, err = s.PutObjects(t.Context(), nil, nil)
 	wantErr(t, err, tenant.ErrNoTenant)
 
 	want := tenant.Settings{TenantID: newID(t), DisplayName: "Contoso", InitialDomain: "contoso.test",
@@ -90,17 +90,17 @@ func TestObjects(t *testing.T) {
 		h.put(t, x)
 		x.Revision = 1
 		h.put(t, x)
-		_, err := h.tenant.PutObjects(ctx, writes(x, user(t, "beside")))
+		_, err := h.tenant.PutObjects(ctx, writes(x, user(t, "beside")), nil)
 		wantErr(t, err, tenant.ErrConflict)
 		if got, _ := h.tenant.ObjectsByAnchor(ctx, []string{"beside"}); len(got) != 0 {
 			t.Fatal("half of a batch was stored")
 		}
 		unknown := user(t, "unknown")
 		unknown.Revision = 1
-		_, err = h.tenant.PutObjects(ctx, writes(unknown))
+		_, err = h.tenant.PutObjects(ctx, writes(unknown), nil)
 		wantErr(t, err, tenant.ErrConflict)
 		x.Revision = 2
-		_, err = h.tenant.PutObjects(ctx, writes(x, x))
+		_, err = h.tenant.PutObjects(ctx, writes(x, x), nil)
 		wantErr(t, err, tenant.ErrConflict)
 	})
 	t.Run("taken", func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestObjects(t *testing.T) {
 		} {
 			o := user(t, "taken"+name)
 			change(&o)
-			_, err := h.tenant.PutObjects(ctx, writes(o))
+			_, err := h.tenant.PutObjects(ctx, writes(o), nil)
 			wantErr(t, err, tenant.ErrConflict)
 			if strings.Contains(err.Error(), o.UPN) {
 				t.Errorf("the error repeats a value: %v", err)
@@ -137,7 +137,7 @@ func TestObjects(t *testing.T) {
 		heir.UPN = x.UPN
 		h.put(t, heir)
 		x.Revision, x.Deleted = 2, time.Time{}
-		_, err = h.tenant.PutObjects(ctx, writes(x))
+		_, err = h.tenant.PutObjects(ctx, writes(x), nil)
 		wantErr(t, err, tenant.ErrConflict) // the name has an heir
 	})
 	t.Run("names exchanged", func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestMembers(t *testing.T) {
 	_, err := h.tenant.PutObjects(ctx, []tenant.ObjectWrite{
 		{Object: g, Members: &[]tenant.Member{{ID: byID.ID}, {Anchor: "byid"}, {Anchor: "later"}, {Anchor: "later"}}},
 		{Object: other, Members: &[]tenant.Member{{Anchor: "nobody"}}},
-	})
+	}, nil)
 	check(t, err)
 	head := tenant.USN(0)
 	// members expects g to stand on the feed above head exactly if moved, with members.
@@ -210,14 +210,14 @@ func TestMembers(t *testing.T) {
 	h.put(t, later)
 	members("is anchored anew", true, byID.ID)
 	g.Revision = 1
-	_, err = h.tenant.PutObjects(ctx, []tenant.ObjectWrite{{Object: g, Members: &[]tenant.Member{{ID: later.ID}}}})
+	_, err = h.tenant.PutObjects(ctx, []tenant.ObjectWrite{{Object: g, Members: &[]tenant.Member{{ID: later.ID}}}}, nil)
 	check(t, err)
 	members("a new list", true, later.ID)
 	g.Revision = 2
 	h.put(t, g)
 	members("no list leaves it", true, later.ID)
 	g.Revision = 3
-	_, err = h.tenant.PutObjects(ctx, []tenant.ObjectWrite{{Object: g, Members: &[]tenant.Member{}}})
+	_, err = h.tenant.PutObjects(ctx, []tenant.ObjectWrite{{Object: g, Members: &[]tenant.Member{}}}, nil)
 	check(t, err)
 	members("an empty list", true)
 }
@@ -233,7 +233,7 @@ func TestMembersComeTogether(t *testing.T) {
 		for _, w := range []tenant.ObjectWrite{{Object: u}, {Object: g, Members: &[]tenant.Member{{Anchor: u.Anchor}}}} {
 			go func() {
 				<-start
-				_, err := h.tenant.PutObjects(t.Context(), []tenant.ObjectWrite{w})
+				_, err := h.tenant.PutObjects(t.Context(), []tenant.ObjectWrite{w}, nil)
 				done <- err
 			}()
 		}
@@ -258,7 +258,7 @@ func TestPutCredentials(t *testing.T) {
 	a, b, c := us[0], us[1], us[2]
 	put := func(sets ...tenant.Credential) ([]tenant.Outcome, tenant.USN) {
 		t.Helper()
-		got, usn, err := h.tenant.PutCredentials(ctx, sets)
+		got, usn, err := h.tenant.PutCredentials(ctx, sets, nil)
 		check(t, err)
 		return got, usn
 	}
@@ -310,17 +310,17 @@ func TestPutCredentials(t *testing.T) {
 		"group":   {set(t, h.put(t, group(t, "g"))[0], 1)},
 		"unknown": {set(t, b, 99), set(t, user(t, "nobody"), 1)},
 	} {
-		if _, _, err := h.tenant.PutCredentials(ctx, sets); !errors.Is(err, tenant.ErrConflict) {
+		if _, _, err := h.tenant.PutCredentials(ctx, sets, nil); !errors.Is(err, tenant.ErrConflict) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if cur, _ := h.tenant.Credential(ctx, b.ID); cur.Version != 11 {
 		t.Error("half of a batch was stored")
 	}
-	if _, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{{Object: a.ID, Version: 99}}); err == nil {
+	if _, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{{Object: a.ID, Version: 99}}, nil); err == nil {
 		t.Error("a set without a digest was taken")
 	}
-	if got, usn, err := h.tenant.PutCredentials(ctx, nil); err != nil || len(got) != 0 || usn == 0 {
+	if got, usn, err := h.tenant.PutCredentials(ctx, nil, nil); err != nil || len(got) != 0 || usn == 0 {
 		t.Error(got, usn, err)
 	}
 }
@@ -330,7 +330,7 @@ func TestReplaceCredential(t *testing.T) {
 	ctx := t.Context()
 	u := h.put(t, user(t, "u"))[0]
 	replace := func(version, was int64) error {
-		_, err := h.tenant.ReplaceCredential(ctx, set(t, u, version), was)
+		_, err := h.tenant.ReplaceCredential(ctx, set(t, u, version), was, nil)
 		return err
 	}
 	wantErr(t, replace(5, 1), tenant.ErrConflict)
@@ -338,7 +338,7 @@ func TestReplaceCredential(t *testing.T) {
 	wantErr(t, replace(6, 0), tenant.ErrConflict)
 	wantErr(t, replace(4, 5), tenant.ErrConflict)
 	check(t, replace(6, 5))
-	_, err := h.tenant.ReplaceCredential(ctx, set(t, user(t, "nobody"), 1), 0)
+	_, err := h.tenant.ReplaceCredential(ctx, set(t, user(t, "nobody"), 1), 0, nil)
 	wantErr(t, err, tenant.ErrConflict)
 
 	// Of many at the same time one wins.
@@ -379,7 +379,7 @@ func TestCredentialOrder(t *testing.T) {
 					sets = append(sets, tenant.Credential{Object: us[i].ID, Version: 1 + r.Int64N(versions), Source: tenant.FromSync,
 						Digest: digest(t, "x")})
 				}
-				if _, _, err := h.tenant.PutCredentials(t.Context(), sets); err != nil {
+				if _, _, err := h.tenant.PutCredentials(t.Context(), sets, nil); err != nil {
 					done <- err
 					return
 				}
@@ -388,7 +388,7 @@ func TestCredentialOrder(t *testing.T) {
 			for _, i := range r.Perm(users) {
 				last = append(last, set(t, us[i], int64(w/2+1)))
 			}
-			_, _, err := h.tenant.PutCredentials(t.Context(), last)
+			_, _, err := h.tenant.PutCredentials(t.Context(), last, nil)
 			done <- err
 		}()
 	}

@@ -48,7 +48,7 @@ func TestWatch(t *testing.T) {
 	if _, err := h.domain.Apply(t.Context(), nil, 1); err != nil { // no news
 		t.Fatal(err)
 	}
-	if _, err := h.tenant.PutObjects(t.Context(), nil); err != nil {
+	if _, err := h.tenant.PutObjects(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	if len(woken) != 0 {

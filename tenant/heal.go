@@ -71,6 +71,6 @@ func (s *Service) heal(ctx context.Context) (int, error) {
 		o.Changed = now
 		writes = append(writes, ObjectWrite{Object: o})
 	}
-	_, err = s.Store.PutObjects(ctx, writes)
+	_, err = s.Store.PutObjects(ctx, writes, nil)
 	return len(writes), err
 }

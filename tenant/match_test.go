@@ -97,7 +97,7 @@ func TestNoMatchOntoAnAdministrator(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin.Anchor = "evil"
-	if _, err := w.Store.PutObjects(w.ctx, []tenant.ObjectWrite{{Object: admin}}); err != nil {
+	if _, err := w.Store.PutObjects(w.ctx, []tenant.ObjectWrite{{Object: admin}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := reasons(w.objects(user("evil", "x@contoso.test"))); got != "existingAdminRoleConflict" {
@@ -121,7 +121,7 @@ func TestHardMatch(t *testing.T) {
 		name := map[bool]string{false: "open", true: "shut"}[blocked]
 		o := w.cloud(name+"@contoso.test", "")
 		o.Anchor = name // as an administrator sets onPremisesImmutableId
-		if _, err := w.Store.PutObjects(w.ctx, []tenant.ObjectWrite{{Object: o}}); err != nil {
+		if _, err := w.Store.PutObjects(w.ctx, []tenant.ObjectWrite{{Object: o}}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := reasons(w.hashes(w.hash(name, "Passw0rd", w.now))); got != "cloudMastered" {

@@ -240,6 +240,9 @@ type Credential struct {
 	Digest     cred.Digest
 	Legacy     cred.Sealed // "" where none was made or sent
 	MustChange bool        // the next sign-in has to set a new password
+	// NeverExpires: the cloud's password age does not bind this password. Each
+	// hash sync decides anew (DisablePasswordExpiration).
+	NeverExpires bool
 }
 
 // Changed returns the change date.
@@ -270,9 +273,6 @@ type Settings struct {
 	// again: password sync, or Domain Services, was turned on.
 	FullPasswordSync time.Time `json:"fullPasswordSync,omitzero"`
 	Deletions        Deletions `json:"accidentalDeletionPrevention"`
-
-	LastObjectSync   time.Time `json:"lastObjectSync,omitzero"`
-	LastPasswordSync time.Time `json:"lastPasswordSync,omitzero"`
 }
 
 // Deletions is the threshold at which agents stop an export (§D of the wire

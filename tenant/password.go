@@ -97,7 +97,14 @@ func (s *Service) ChangePassword(ctx context.Context, id ID, old, new string) (U
 	if err != nil {
 		return 0, err
 	}
-	return s.Store.ReplaceCredential(ctx, set, was.Version)
+	return s.Store.ReplaceCredential(ctx, set, was.Version, s.record(PasswordChange, &user, &set))
+}
+
+// record tells of one password change in the cloud.
+func (s *Service) record(kind RecordKind, user *Object, set *Credential) *Record {
+	now := s.Now().UTC()
+	return &Record{Kind: kind, Origin: Origin{Name: user.UPN}, Began: now, Ended: now,
+		Items: []RecordItem{{Object: user.ID, Anchor: user.Anchor, Changed: set.Changed(), Reason: ReasonStored}}}
 }
 
 // ResetPassword is an administrator's: it overrides what was synced, until the
@@ -127,7 +134,7 @@ func (s *Service) ResetPassword(ctx context.Context, id ID, password string, mus
 		return 0, err
 	}
 	set.MustChange = mustChange
-	return s.Store.ReplaceCredential(ctx, set, version)
+	return s.Store.ReplaceCredential(ctx, set, version, s.record(PasswordReset, &user, &set))
 }
 
 // credential makes a set of a password, newer than version after. Legacy hashes

@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Errors that a Store returns.
@@ -95,18 +96,30 @@ type Store interface {
 	UserByUPN(ctx context.Context, upn string) (Object, *Credential, error)
 	// Credential returns a user's, or nil.
 	Credential(ctx context.Context, id ID) (*Credential, error)
-	// PutObjects stores all of them or none. An Object with Revision 0 is
+	// PutObjects stores all of them or none, and the record, where there is one,
+	// with them. An Object with Revision 0 is
 	// inserted; any other replaces the row of that revision. ErrConflict where
 	// a revision is stale or an anchor or UPN is taken by a live object.
-	PutObjects(ctx context.Context, writes []ObjectWrite) (USN, error)
+	PutObjects(ctx context.Context, writes []ObjectWrite, record *Record) (USN, error)
 
 	// PutCredentials stores each set that is newer than, or as old as and
 	// different from, what the user has; one outcome for each, in order. At most
-	// one set per user may be in sets.
-	PutCredentials(ctx context.Context, sets []Credential) ([]Outcome, USN, error)
+	// one set per user may be in sets. record, where it is not nil, is asked for
+	// the record once the outcomes are known, and it is stored with the sets. It
+	// may be asked more than once, and the last answer counts.
+	PutCredentials(ctx context.Context, sets []Credential, record func([]Outcome) *Record) ([]Outcome, USN, error)
 	// ReplaceCredential stores set on the condition that the user's current
 	// version is still was (0: none), else ErrConflict.
-	ReplaceCredential(ctx context.Context, set Credential, was int64) (USN, error)
+	ReplaceCredential(ctx context.Context, set Credential, was int64, record *Record) (USN, error)
+
+	// PutRecord stores a record that goes with no write.
+	PutRecord(ctx context.Context, record *Record) error
+	// Records returns what the query selects.
+	Records(ctx context.Context, q RecordQuery) ([]Record, error)
+	// Activity returns when agents last did what.
+	Activity(ctx context.Context) (Activity, error)
+	// DropRecords deletes the records that ended before, and returns how many.
+	DropRecords(ctx context.Context, before time.Time) (int64, error)
 
 	// App returns a registered app, or ErrNotFound.
 	App(ctx context.Context, clientID ID) (App, error)

@@ -3,6 +3,8 @@ package tenant
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"skyrealm/cred"
@@ -14,7 +16,8 @@ var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // SyncHashes takes a batch of password changes from an agent. Per user the
 // newest change wins whatever the order of arrival; of two with one date, the
 // later arrival.
-func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult, error) {
+func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem) (BatchResult, error) {
+	began := s.Now().UTC()
 	if len(items) > MaxBatchItems {
 		return BatchResult{}, ErrBatchTooLarge
 	}
@@ -39,6 +42,8 @@ func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult
 		sealing = key.KeyID()
 	}
 
+	tooOld := from.Build != "" && before(from.Build, legacyBuild)
+
 	// 2. Whose are they?
 	anchors := make([]string, 0, len(items))
 	for i := range items {
@@ -59,12 +64,12 @@ func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult
 	now := s.Now().UTC()
 	results := make([]ItemResult, len(items))
 	sets := make([]Credential, 0, len(items))
-	from := make([]int, 0, len(items))   // the item that sets[i] came from
+	origin := make([]int, 0, len(items)) // the item that sets[i] came from
 	last := make(map[ID]int, len(items)) // index into sets
 	for i := range items {
 		results[i].Anchor = items[i].Anchor
 		user := users[items[i].Anchor]
-		set, refusal := hashItem(&items[i], user, &settings, sealing, now)
+		set, refusal := hashItem(&items[i], user, &settings, sealing, tooOld, now)
 		if refusal != nil {
 			results[i].Reason, results[i].Detail = refusal.reason, refusal.detail
 			continue
@@ -74,22 +79,28 @@ func (s *Service) SyncHashes(ctx context.Context, items []HashItem) (BatchResult
 		switch {
 		case !again:
 			last[user.ID] = len(sets)
-			sets, from = append(sets, set), append(from, i)
+			sets, origin = append(sets, set), append(origin, i)
 		case set.Version >= sets[at].Version:
-			results[from[at]].Reason = ReasonSuperseded
-			sets[at], from[at] = set, i
+			results[origin[at]].Reason = ReasonSuperseded
+			sets[at], origin[at] = set, i
 		default:
 			results[i].Reason = ReasonSuperseded
 		}
 	}
 
-	// 4. Store.
-	outcomes, usn, err := s.Store.PutCredentials(ctx, sets)
+	// 4. Store, and with it the record of what became of each.
+	_, usn, err := s.Store.PutCredentials(ctx, sets, func(outcomes []Outcome) *Record {
+		for i, outcome := range outcomes {
+			results[origin[i]].Reason = outcome.reason()
+		}
+		r := &Record{Kind: HashBatch, Origin: from, Began: began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(items))}
+		for i := range items {
+			r.Items[i] = RecordItem{Object: results[i].ID, Anchor: results[i].Anchor, Changed: items[i].Changed, Reason: results[i].Reason}
+		}
+		return r
+	})
 	if err != nil {
 		return BatchResult{}, err
-	}
-	for i, outcome := range outcomes {
-		results[from[i]].Reason = outcome.reason()
 	}
 	return BatchResult{USN: usn, Items: results}, nil
 }
@@ -104,7 +115,7 @@ func (o Outcome) reason() Reason {
 	return ReasonSuperseded
 }
 
-func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, now time.Time) (Credential, *attributeError) {
+func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, tooOld bool, now time.Time) (Credential, *attributeError) {
 	refuse := func(reason Reason, detail string) (Credential, *attributeError) {
 		return Credential{}, &attributeError{reason, detail}
 	}
@@ -132,6 +143,9 @@ func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, now
 		return refuse(ReasonTemporaryPassword, "a temporary password is taken only with the feature ForcePasswordChangeOnLogon")
 	}
 	if item.Legacy != "" {
+		if tooOld {
+			return refuse(ReasonAgentTooOld, "agents before build "+legacyBuild+" can't send legacy hashes")
+		}
 		if sealing == "" {
 			return refuse(ReasonDomainServicesOff, "legacy hashes are taken only after Domain Services is enabled")
 		}
@@ -154,5 +168,29 @@ func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, now
 		Digest:     digest,
 		Legacy:     item.Legacy,
 		MustChange: item.MustChange,
+		// EHC: set at every hash sync unless the cloud's policy is to hold.
+		NeverExpires: !settings.Features.Has(EnforceCloudPasswordPolicy),
 	}, nil
+}
+
+// legacyBuild is the first build of the real agent that sends legacy hashes
+// (§6 of the design).
+const legacyBuild = "1.1.614.0"
+
+// before compares dotted versions. One that can't be read is the oldest.
+func before(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range bs {
+		n := 0
+		if i < len(as) {
+			var err error
+			if n, err = strconv.Atoi(as[i]); err != nil {
+				return true
+			}
+		}
+		if m, _ := strconv.Atoi(bs[i]); n != m {
+			return n < m
+		}
+	}
+	return false
 }

@@ -13,12 +13,12 @@ import (
 
 // SyncObjects takes a batch of users and groups from an agent. It stores what
 // is good and says of every item what became of it.
-func (s *Service) SyncObjects(ctx context.Context, items []ObjectItem) (BatchResult, error) {
+func (s *Service) SyncObjects(ctx context.Context, from Origin, items []ObjectItem) (BatchResult, error) {
 	if len(items) > MaxBatchItems {
 		return BatchResult{}, ErrBatchTooLarge
 	}
 	for try := 0; ; try++ {
-		res, err := s.syncObjects(ctx, items)
+		res, err := s.syncObjects(ctx, from, items)
 		// Two agents, or an agent and an administrator, wrote the same object
 		// at once: what was decided on stale rows is decided again.
 		if !errors.Is(err, ErrConflict) || try == 2 {
@@ -27,7 +27,7 @@ func (s *Service) SyncObjects(ctx context.Context, items []ObjectItem) (BatchRes
 	}
 }
 
-func (s *Service) syncObjects(ctx context.Context, items []ObjectItem) (BatchResult, error) {
+func (s *Service) syncObjects(ctx context.Context, from Origin, items []ObjectItem) (BatchResult, error) {
 	// 1. May this tenant be synced to at all?
 	settings, err := s.Store.Settings(ctx)
 	if err != nil {
@@ -63,8 +63,12 @@ func (s *Service) syncObjects(ctx context.Context, items []ObjectItem) (BatchRes
 		}
 	}
 
-	// 3. Store.
-	usn, err := s.Store.PutObjects(ctx, b.writes)
+	// 3. Store, and with it the record of what became of each.
+	r := &Record{Kind: ObjectBatch, Origin: from, Began: b.now, Ended: s.Now().UTC(), Items: make([]RecordItem, len(items))}
+	for i := range items {
+		r.Items[i] = RecordItem{Object: b.results[i].ID, Anchor: b.results[i].Anchor, Reason: b.results[i].Reason}
+	}
+	usn, err := s.Store.PutObjects(ctx, b.writes, r)
 	if err != nil {
 		return BatchResult{}, err
 	}

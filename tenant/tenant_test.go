@@ -74,7 +74,7 @@ func user(anchor, upn string) tenant.ObjectItem {
 
 func (w *world) objects(items ...tenant.ObjectItem) tenant.BatchResult {
 	w.t.Helper()
-	res, err := w.SyncObjects(w.ctx, items)
+	res, err := w.SyncObjects(w.ctx, tenant.Origin{}, items)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (w *world) hash(anchor, password string, changed time.Time) tenant.HashItem
 
 func (w *world) hashes(items ...tenant.HashItem) tenant.BatchResult {
 	w.t.Helper()
-	res, err := w.SyncHashes(w.ctx, items)
+	res, err := w.SyncHashes(w.ctx, tenant.Origin{}, items)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -302,17 +302,17 @@ func TestSyncSwitches(t *testing.T) {
 	// Password sync off: passwords freeze and sign-in goes on.
 	w.set(func(s *tenant.Settings) { s.Features &^= tenant.PasswordHashSync })
 	w.now = w.now.Add(time.Minute)
-	if _, err := w.SyncHashes(w.ctx, []tenant.HashItem{w.hash("ada", "after", w.now)}); !errors.Is(err, tenant.ErrPasswordSyncOff) {
+	if _, err := w.SyncHashes(w.ctx, tenant.Origin{}, []tenant.HashItem{w.hash("ada", "after", w.now)}); !errors.Is(err, tenant.ErrPasswordSyncOff) {
 		t.Error(err)
 	}
 	w.signIn("ada@contoso.test", "before", 0)
 
 	// Directory sync off: neither objects nor passwords.
 	w.set(func(s *tenant.Settings) { s.Features |= tenant.PasswordHashSync; s.DirSync = false })
-	if _, err := w.SyncObjects(w.ctx, nil); !errors.Is(err, tenant.ErrDirSyncOff) {
+	if _, err := w.SyncObjects(w.ctx, tenant.Origin{}, nil); !errors.Is(err, tenant.ErrDirSyncOff) {
 		t.Error(err)
 	}
-	if _, err := w.SyncHashes(w.ctx, nil); !errors.Is(err, tenant.ErrDirSyncOff) {
+	if _, err := w.SyncHashes(w.ctx, tenant.Origin{}, nil); !errors.Is(err, tenant.ErrDirSyncOff) {
 		t.Error(err)
 	}
 	w.signIn("ada@contoso.test", "before", 0)
@@ -339,7 +339,7 @@ func TestSyncSwitches(t *testing.T) {
 	w.signIn("ada@contoso.test", "temporary", tenant.CodeMustChangePassword)
 	w.signIn("ada@contoso.test", "wrong", tenant.CodeWrongPassword)
 
-	if _, err := w.SyncHashes(w.ctx, make([]tenant.HashItem, tenant.MaxBatchItems+1)); !errors.Is(err, tenant.ErrBatchTooLarge) {
+	if _, err := w.SyncHashes(w.ctx, tenant.Origin{}, make([]tenant.HashItem, tenant.MaxBatchItems+1)); !errors.Is(err, tenant.ErrBatchTooLarge) {
 		t.Error(err)
 	}
 }

@@ -53,7 +53,7 @@ func (s *Service) CreateUser(ctx context.Context, u NewUser) (Object, USN, error
 		if len(holders) > 0 {
 			return Object{}, 0, ErrUPNTaken
 		}
-		usn, err := s.Store.PutObjects(ctx, []ObjectWrite{{Object: user, Credential: &set}})
+		usn, err := s.Store.PutObjects(ctx, []ObjectWrite{{Object: user, Credential: &set}}, nil)
 		if errors.Is(err, ErrConflict) && try < 2 {
 			continue // someone took the name in between: the next look says so
 		}

@@ -21,6 +21,14 @@ type Caller struct {
 	Scopes    []string // what a user lets the client do
 }
 
+// Name is who calls, for a record: an app's client id, a user's object id.
+func (c *Caller) Name() string {
+	if c.IsApp {
+		return c.ClientID
+	}
+	return c.ID.String()
+}
+
 // Administers reports whether the caller is a Global Administrator, signed in.
 func (c *Caller) Administers() bool {
 	return !c.IsApp && slices.Contains(c.Directory, tenant.RoleGlobalAdministrator)

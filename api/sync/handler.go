@@ -84,7 +84,7 @@ func (h *Handler) PasswordHashes(w http.ResponseWriter, r *http.Request) {
 }
 
 func serve[T any](w http.ResponseWriter, r *http.Request, decode func(string) (*batch[T], error),
-	store func(context.Context, []T) (tenant.BatchResult, error)) {
+	store func(context.Context, tenant.Origin, []T) (tenant.BatchResult, error)) {
 	body, err := read(r)
 	if err != nil {
 		problem.Write(w, r, err)
@@ -96,13 +96,41 @@ func serve[T any](w http.ResponseWriter, r *http.Request, decode func(string) (*
 		return
 	}
 	// Also without one good item: the rules say whether the tenant takes any.
-	done, err := store(r.Context(), b.good)
+	done, err := store(r.Context(), origin(r), b.good)
 	if err != nil {
 		problem.Write(w, r, err)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	problem.Bytes(w, http.StatusOK, encode(done.USN, b.merge(done.Items)))
+}
+
+// Headers in which an agent says what it is, as on the real service's wire (§A3
+// of the wire reference).
+const (
+	headerBuild   = "x-ms-aadmsods-dirsyncbuildnumber"
+	headerMachine = "x-ms-aadmsods-machineid"
+	maxOrigin     = 100
+)
+
+func origin(r *http.Request) tenant.Origin {
+	o := tenant.Origin{Build: printable(r.Header.Get(headerBuild)), Machine: printable(r.Header.Get(headerMachine))}
+	o.Name = problem.CallerOf(r.Context()).Name()
+	if id, err := tenant.ParseID(problem.From(r.Context()).ID); err == nil {
+		o.Request = id
+	}
+	return o
+}
+
+// printable keeps what a stranger says of itself short and on one line.
+func printable(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return -1
+		}
+		return c
+	}, s)
+	return s[:min(len(s), maxOrigin)]
 }
 
 // read returns the body, in one piece and uncopied. The mounting server has

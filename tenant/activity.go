@@ -1,0 +1,58 @@
+package tenant
+
+import (
+	"context"
+	"time"
+)
+
+// RecordsKept is how long records stay (§D of the wire reference: results of
+// password sync are kept for seven days).
+const RecordsKept = 7 * 24 * time.Hour
+
+// StaleAfter is how long no agent may show a sign of life before the tenant's
+// sync counts as stale: the real service's troubleshooter looks back three hours.
+const StaleAfter = 3 * time.Hour
+
+// Beat notes that an agent lives and has nothing to send.
+func (s *Service) Beat(ctx context.Context, from Origin) error {
+	now := s.Now().UTC()
+	return s.Store.PutRecord(ctx, &Record{Kind: Heartbeat, Origin: from, Began: now, Ended: now})
+}
+
+// Health is what an administrator asks first of a tenant's sync.
+type Health struct {
+	Activity
+	DirSync      bool
+	PasswordSync bool
+	Stale        bool          // sync is on, and no agent has shown a sign of life for StaleAfter
+	Silence      time.Duration // since the last sign; 0 where there never was one
+}
+
+// Health works out the state of the tenant's sync.
+func (s *Service) Health(ctx context.Context) (Health, error) {
+	c, err := s.Configuration(ctx)
+	if err != nil {
+		return Health{}, err
+	}
+	a, err := s.Store.Activity(ctx)
+	if err != nil {
+		return Health{}, err
+	}
+	h := Health{Activity: a, DirSync: c.DirSync, PasswordSync: c.PasswordSync}
+	if last := a.Last(); !last.IsZero() {
+		h.Silence = max(0, s.Now().Sub(last))
+	}
+	// A tenant that no agent ever wrote to has no sync to be stale.
+	h.Stale = c.DirSync && !a.Last().IsZero() && h.Silence > StaleAfter
+	return h, nil
+}
+
+// Tidy does what has to be done from time to time: names in quarantine that are
+// free are given back, and old records go. It runs every hour.
+func (s *Service) Tidy(ctx context.Context) (healed int, dropped int64, err error) {
+	if healed, err = s.Heal(ctx); err != nil {
+		return healed, 0, err
+	}
+	dropped, err = s.Store.DropRecords(ctx, s.Now().Add(-RecordsKept))
+	return healed, dropped, err
+}
