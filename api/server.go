@@ -55,6 +55,9 @@ type Server struct {
 	// Reached waits until the managed domain has followed the tenant up to a
 	// USN; nil where this process has no part in it.
 	Reached func(ctx context.Context, usn tenant.USN) error
+	// Forms tells which forms of a user's password the managed domain holds; nil
+	// where this process has none.
+	Forms func(user tenant.ID) []tenant.Form
 	// Ready returns why this process can't serve now; nil is always ready.
 	Ready func(ctx context.Context) error
 }
@@ -81,7 +84,7 @@ func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
 		verifier: &oauth.Verifier{Signer: signer, Issuer: issuer, Now: s.Now},
 	}
 	signIn := &oauth.Handler{Tenant: s.Tenant, Signer: signer, Issuer: issuer, Limit: oauth.NewLimiter(), Now: s.Now, Rand: s.Rand}
-	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached)}
+	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms}
 	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant}, agents)), nil
 }
 
@@ -133,6 +136,10 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Post("/objects:batch", agents.Objects)
 		r.Post("/passwordhashes:batch", agents.PasswordHashes)
 		r.Get("/usn", agents.USN)
+		r.Post("/heartbeat", agents.Heartbeat)
+		r.Get("/health", agents.Health)
+		r.Get("/events", agents.Events)
+		r.Get("/users/{key}/timeline", agents.Timeline)
 	})
 	return root
 }

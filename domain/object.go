@@ -7,6 +7,7 @@ import (
 
 	"skyrealm/domain/dit"
 	"skyrealm/sid"
+	"skyrealm/tenant"
 )
 
 // userAccountControl bits ([MS-ADTS] §2.2.16).
@@ -64,6 +65,24 @@ func (o *Object) SignsIn() bool { return o.Kind == User || o.Kind == Computer }
 
 // MustChange reports whether the password has to be changed before it is used.
 func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.IsZero() }
+
+// Forms tells which forms of the password of the account that follows a tenant's
+// user are here, without their values.
+func (r *Replica) Forms(user tenant.ID) []tenant.Form {
+	o, ok := r.byKey.get(user)
+	if !ok {
+		return nil
+	}
+	s := &o.Secrets
+	var forms []tenant.Form
+	if !s.Current.NT.IsZero() {
+		forms = append(forms, tenant.Form{Name: "nt", Since: s.Set, KVNO: s.KVNO})
+	}
+	for _, k := range s.Current.Keys {
+		forms = append(forms, tenant.Form{Name: k.Key.ID().String(), Since: s.Set, KVNO: k.KVNO})
+	}
+	return forms
+}
 
 // critical reports whether the object came with the domain, which nobody may
 // change or delete.

@@ -221,6 +221,15 @@ func (t *Tenant) ObjectsByUPN(ctx context.Context, upns []string) ([]tenant.Obje
 	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o WHERE o.upn_key = ANY($1)`, keys)
 }
 
+// Objects implements tenant.Store.
+func (t *Tenant) Objects(ctx context.Context, ids []tenant.ID) ([]tenant.Object, error) {
+	keys := make([][16]byte, len(ids))
+	for i := range ids {
+		keys[i] = ids[i]
+	}
+	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o WHERE o.id = ANY($1)`, keys)
+}
+
 // ObjectsByAddress implements tenant.Store.
 func (t *Tenant) ObjectsByAddress(ctx context.Context, addresses []string) ([]tenant.Object, error) {
 	if len(addresses) == 0 {

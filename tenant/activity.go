@@ -9,6 +9,13 @@ import (
 // password sync are kept for seven days).
 const RecordsKept = 7 * 24 * time.Hour
 
+// Form is one form of a user's password in the managed domain, without its value.
+type Form struct {
+	Name  string // nt, or the name of an etype
+	Since time.Time
+	KVNO  uint32
+}
+
 // StaleAfter is how long no agent may show a sign of life before the tenant's
 // sync counts as stale: the real service's troubleshooter looks back three hours.
 const StaleAfter = 3 * time.Hour
@@ -22,10 +29,10 @@ func (s *Service) Beat(ctx context.Context, from Origin) error {
 // Health is what an administrator asks first of a tenant's sync.
 type Health struct {
 	Activity
-	DirSync      bool
-	PasswordSync bool
-	Stale        bool          // sync is on, and no agent has shown a sign of life for StaleAfter
-	Silence      time.Duration // since the last sign; 0 where there never was one
+	DirSyncOn      bool
+	PasswordSyncOn bool
+	Stale          bool          // sync is on, and no agent has shown a sign of life for StaleAfter
+	Silence        time.Duration // since the last sign; 0 where there never was one
 }
 
 // Health works out the state of the tenant's sync.
@@ -38,7 +45,7 @@ func (s *Service) Health(ctx context.Context) (Health, error) {
 	if err != nil {
 		return Health{}, err
 	}
-	h := Health{Activity: a, DirSync: c.DirSync, PasswordSync: c.PasswordSync}
+	h := Health{Activity: a, DirSyncOn: c.DirSync, PasswordSyncOn: c.PasswordSync}
 	if last := a.Last(); !last.IsZero() {
 		h.Silence = max(0, s.Now().Sub(last))
 	}

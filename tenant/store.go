@@ -92,6 +92,9 @@ type Store interface {
 	ObjectsInConflict(ctx context.Context, limit int) ([]Object, error)
 	// Object returns a live object, or ErrNotFound.
 	Object(ctx context.Context, id ID) (Object, error)
+	// Objects returns those of the objects that are stored, deleted ones
+	// included, in no order.
+	Objects(ctx context.Context, ids []ID) ([]Object, error)
 	// UserByUPN returns a live user and the credential, nil where there is none.
 	UserByUPN(ctx context.Context, upn string) (Object, *Credential, error)
 	// Credential returns a user's, or nil.

@@ -28,7 +28,10 @@ const (
 type Handler struct {
 	Tenant  *tenant.Service
 	Reached func(ctx context.Context, usn tenant.USN) error
-	Now     func() time.Time
+	// Forms tells which forms of a user's password the domain holds; nil where
+	// this process has no domain.
+	Forms func(user tenant.ID) []tenant.Form
+	Now   func() time.Time
 }
 
 // Allowed is the surface's check of its caller: a registered agent, or an

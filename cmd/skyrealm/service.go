@@ -28,7 +28,8 @@ import (
 // Times of a service's life.
 const (
 	stopTime  = 10 * time.Second // SIGTERM to the end
-	retryTime = time.Second      // between attempts at a database that is away
+	tidyTime  = time.Hour
+	retryTime = time.Second // between attempts at a database that is away
 	foundTime = 30 * time.Second
 )
 
@@ -302,13 +303,34 @@ func (s *service) serve() error {
 	if s.cfg.roles.tenant {
 		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}
 		if s.rep != nil {
-			a.Reached = s.rep.WaitTenant
+			a.Reached, a.Forms = s.rep.WaitTenant, s.rep.Forms
 		}
+		s.work.Go(func() { s.tidy() })
 		a.Ready = func(ctx context.Context) error { _, err := s.tenant.Configuration(ctx); return err }
 		edge("https", func() error { return a.Serve(s.ctx, s.ln.https, s.tls) })
 		s.ready.HTTPS = reach(s.ln.https.Addr().String())
 	}
 	return nil
+}
+
+// tidy gives back names in quarantine and drops old records, every hour.
+func (s *service) tidy() {
+	every := time.NewTicker(tidyTime)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+		case <-s.backing.Done():
+			return
+		}
+		healed, dropped, err := s.tenant.Tidy(s.backing)
+		switch {
+		case err != nil && s.backing.Err() == nil:
+			s.log.Warn("hourly upkeep failed, it is tried again", "error", err)
+		case healed > 0 || dropped > 0:
+			s.log.Info("hourly upkeep", "healed", healed, "recordsDropped", dropped)
+		}
+	}
 }
 
 // wait returns when the service has ended: nil after a clean stop.
