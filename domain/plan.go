@@ -52,6 +52,16 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 
 	// 3. One record, or two where an account makes room for its successor.
 	legacy := p.open(changes, existing)
+	ntlmOff, err := p.Store.NTLMOff(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range legacy {
+		// NTLM and LDAP's simple bind stop for the user, and Kerberos goes on.
+		if ntlmOff {
+			legacy[i].legacy.NT = cred.NTHash{}
+		}
+	}
 	now := p.Now().UTC()
 	var writes []Write
 	for i := range changes {

@@ -240,6 +240,32 @@ func TestProvisionUser(t *testing.T) {
 	}
 }
 
+// NTLM hash sync switched off: LDAP simple bind stops with the next password,
+// and Kerberos AES goes on (§6 of the design).
+func TestNTLMOff(t *testing.T) {
+	h := newHouse(t)
+	h.user("ada", nil)
+	h.password("ada", "ada", "First1")
+	h.sync()
+	if err := h.tenant.SetNTLM(h.ctx, false); err != nil {
+		t.Fatal(err)
+	}
+	if !h.signs("ada", "First1") {
+		t.Error("what was synced before stops")
+	}
+	h.tick()
+	h.password("ada", "ada", "Second1")
+	h.sync()
+	o := h.rep.BySAM("ada")
+	k, ok := o.Secrets.Current.Key(etype.AES256SHA1)
+	if made, err := etype.StringToKey(etype.AES256SHA1, "Second1", k.Salt, k.Iterations); !ok || err != nil || !made.Equal(k.Key) {
+		t.Error("no Kerberos key of the new password")
+	}
+	if _, err := h.rep.Authenticate("ada", "Second1"); err == nil || !o.Secrets.Current.NT.IsZero() {
+		t.Error("an NT hash came into the domain")
+	}
+}
+
 func TestProvisionCloudUser(t *testing.T) {
 	h := newHouse(t)
 	if o := h.rep.BySAM("admin"); o == nil || !h.rep.Administers(o) {

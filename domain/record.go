@@ -143,6 +143,8 @@ type Store interface {
 	// TenantChanges returns up to limit of the tenant's changes above after, in
 	// order. It never passes a USN that can still appear.
 	TenantChanges(ctx context.Context, after tenant.USN, limit int) ([]tenant.Change, error)
+	// NTLMOff reports whether the tenant keeps NT hashes out of the domain.
+	NTLMOff(ctx context.Context) (bool, error)
 	// Provisioned returns the tenant USN of the last Apply.
 	Provisioned(ctx context.Context) (tenant.USN, error)
 

@@ -98,6 +98,12 @@ func (d *Domain) tenantID(ctx context.Context) (string, error) {
 	return name, nil
 }
 
+// NTLMOff implements domain.Store.
+func (d *Domain) NTLMOff(ctx context.Context) (bool, error) {
+	set, err := settings(d.db.pool.QueryRow(ctx, `SELECT settings FROM tenant.settings`))
+	return set.NTLMOff, err
+}
+
 // Provisioned implements domain.Store.
 func (d *Domain) Provisioned(ctx context.Context) (usn tenant.USN, err error) {
 	err = d.db.pool.QueryRow(ctx, `SELECT tenant_usn FROM domain.state`).Scan((*int64)(&usn))

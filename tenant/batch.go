@@ -116,4 +116,7 @@ type Configuration struct {
 	DomainKey       []byte // public JWK to seal them for
 	Realm           string
 	MaxItems        int
+	// FullPasswordSync is since when all passwords are asked for again.
+	FullPasswordSync time.Time
+	Deletions        Deletions
 }

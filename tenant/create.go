@@ -51,6 +51,7 @@ func Found(initialDomain, realm string, domainKey []byte, now time.Time, rand io
 			DirSync:         true,
 			Features:        PasswordHashSync | DuplicateUPNResiliency | DuplicateProxyResiliency | SoftMatchOnUPN | SynchronizeUPNForManaged,
 			DomainServices:  true,
+			Deletions:       Deletions{DeletionsByCount, 500}, // the real agent's default
 			Realm:           realm,
 			DomainKey:       domainKey,
 		},

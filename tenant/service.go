@@ -42,5 +42,8 @@ func (s *Service) Configuration(ctx context.Context) (Configuration, error) {
 		DomainKey:       set.DomainKey,
 		Realm:           set.Realm,
 		MaxItems:        MaxBatchItems,
+
+		FullPasswordSync: set.FullPasswordSync,
+		Deletions:        set.Deletions,
 	}, nil
 }

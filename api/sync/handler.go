@@ -45,6 +45,11 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, err)
 		return
 	}
+	var full *time.Time
+	if !c.FullPasswordSync.IsZero() {
+		full = &c.FullPasswordSync
+	}
+	type deletions tenant.Deletions
 	type limits struct {
 		Items int `json:"items"`
 		Bytes int `json:"bytes"`
@@ -67,12 +72,17 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		// Now lets an agent with a wrong clock date its changes: a date in the
 		// future is clamped on receipt, and what was sealed under it is lost.
 		Now string `json:"now"`
+		// FullPasswordSync: an agent whose last full password sync is older
+		// sends every password again.
+		FullPasswordSync *time.Time `json:"fullPasswordSync,omitempty"`
+		Deletions        deletions  `json:"accidentalDeletionPrevention"`
 	}{
 		c.TenantID.String(), c.DisplayName, c.InitialDomain, c.VerifiedDomains, c.Realm,
 		c.DirSync, c.PasswordSync, int64(c.Features),
 		int(c.ObjectInterval / time.Second), int(c.HashInterval / time.Second),
 		c.Legacy, c.DomainKey, limits{c.MaxItems, MaxBody},
 		h.Now().UTC().Format(time.RFC3339Nano),
+		full, deletions(c.Deletions),
 	})
 }
 
