@@ -204,6 +204,22 @@ func TestCheckEnvelope(t *testing.T) {
 	if _, err := k.OpenNTHash(swapped); err != ErrUnsealable {
 		t.Error("swapped thumbprint:", err)
 	}
+	// An RSA part that says nothing must not stand for the key that opening goes on
+	// with: then anyone could seal without the certificate.
+	zeros, err := SealEnvelope(k.CertificateDER(), AttrUnicodePwd, NTHashOf("x").Expose(), bytes.NewReader(make([]byte, 68)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.OpenNTHash(zeros); err != nil {
+		t.Error("a key of zeros:", err)
+	}
+	clear(zeros[envKey:envIV])
+	if _, err := k.OpenNTHash(zeros); err != ErrUnsealable {
+		t.Error("a key of zeros without RSA:", err)
+	}
+	if _, err := (EnvelopeKey{}).OpenNTHash(with(32, make([]byte, 20)...)); err != ErrUnsealable {
+		t.Error("no key:", err)
+	}
 	if n := testing.AllocsPerRun(100, func() { CheckEnvelope(good, thumbprint) }); n != 0 {
 		t.Errorf("CheckEnvelope allocates %v times", n)
 	}

@@ -166,6 +166,7 @@ func TestStoredRefuses(t *testing.T) {
 		"sum overflows":         with(24+16, 0x20, 0, 0, 0, 0xe0, 0xff, 0xff, 0xff),
 		"key length of 17":      with(24+16, 16),
 		"DES outside":           with(24+2*24+20, big...),
+		"count past zeros":      append(append([]byte{4, 0, 0, 0, 3}, buildStored(4, "", nil)[5:]...), make([]byte, 30)...),
 		"salt too long":         buildStored(4, strings.Repeat("x", maxKeySalt+1), user02(t)),
 	} {
 		if keys, err := parseStored(b); !errors.Is(err, ErrSupplemental) || keys != nil {

@@ -102,7 +102,7 @@ func ParseUserProperties(b []byte) (UserProperties, error) {
 		if room, err = hex.AppendDecode(room, text); err != nil {
 			return UserProperties{}, fmt.Errorf("%w: property %d is not hex", ErrSupplemental, i)
 		}
-		p.list = append(p.list, userProperty{name, room[start:len(room):len(room)]})
+		p.list = append(p.list, userProperty{name, room[start:]})
 	}
 	if len(rest) != 0 {
 		return UserProperties{}, fmt.Errorf("%w: bytes after the last property", ErrSupplemental)
