@@ -27,8 +27,8 @@ import (
 // is authenticated: whoever has the certificate makes one, one that is put into
 // another user's row opens there, and whoever changes the IV of one with an NT
 // hash turns bits in the hash's first half. So the tenant takes envelopes only
-// from an agent that it has authenticated, and stores each with its row as
-// associated data (Place); the domain opens what it finds in a user's own row.
+// from an agent that it has authenticated, and whoever stores one has to bind it
+// to its user, tenant and date, as a Binding and a Place do.
 const (
 	envThumb = 32
 	envKey   = envThumb + sha1.Size

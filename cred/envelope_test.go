@@ -373,7 +373,7 @@ func FuzzCheckEnvelope(f *testing.F) {
 func FuzzOpenFrame(f *testing.F) {
 	key, iv := make([]byte, 32), make([]byte, 16)
 	head := unhex(f, "5a00090010000000")
-	f.Add(append(append(head, NTHashOf("x").Expose()...), bytes.Repeat([]byte{8}, 8)...), uint32(AttrUnicodePwd))
+	f.Add(append(append(head, NTHashOf("x").Expose()...), bytes.Repeat([]byte{8}, 8)...), AttrUnicodePwd)
 	f.Add(bytes.Repeat([]byte{16}, 16), uint32(0x10101010))
 	f.Add(append(unhex(f, "10101010f8ffffff"), bytes.Repeat([]byte{16}, 8)...), uint32(0x10101010))
 	f.Fuzz(func(t *testing.T, plain []byte, attribute uint32) {
