@@ -149,7 +149,7 @@ func newHouse(t testing.TB, change func(*api.Server)) *house {
 	must(t, err)
 	jwk, err := h.private.Public().JWK()
 	must(t, err)
-	h.founding, err = tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, h.clock.now().Add(-time.Hour), rand.Reader)
+	h.founding, err = tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, nil, h.clock.now().Add(-time.Hour), rand.Reader)
 	must(t, err)
 	h.store = h.db.Tenant(ring)
 	must(t, h.store.Create(t.Context(), h.founding.Settings, h.founding.Objects, []tenant.App{h.founding.App}))

@@ -60,14 +60,19 @@ type Binding struct {
 // Seal encrypts l to p. Errors: ErrBinding, ErrLegacy, ErrSealedSize, and that
 // of the randomness.
 func (p PublicKey) Seal(b Binding, l Legacy, rand io.Reader) (Sealed, error) {
-	if p.key == nil {
-		return "", ErrPublicKey
-	}
 	plain, err := marshalPayload(b, l)
 	if err != nil {
 		return "", err
 	}
+	return p.seal(plain, MaxSealed, rand)
+}
+
+// seal encrypts plain, and clears it.
+func (p PublicKey) seal(plain []byte, most int, rand io.Reader) (Sealed, error) {
 	defer clear(plain)
+	if p.key == nil {
+		return "", ErrPublicKey
+	}
 	ephemeral, err := generate(rand)
 	if err != nil {
 		return "", err
@@ -87,7 +92,7 @@ func (p PublicKey) Seal(b Binding, l Legacy, rand io.Reader) (Sealed, error) {
 
 	n := b64.EncodedLen
 	size := n(len(header)) + 2 + n(gcmNonce) + 1 + n(len(plain)) + 1 + n(gcmTag)
-	if size > MaxSealed {
+	if size > most {
 		return "", ErrSealedSize
 	}
 	out := b64.AppendEncode(make([]byte, 0, size), header)
@@ -136,43 +141,58 @@ func newGCM(key *[32]byte) cipher.AEAD {
 // Open decrypts what was sealed for this key and this binding. The error is
 // always ErrUnsealable.
 func (p PrivateKey) Open(b Binding, s Sealed) (Legacy, error) {
+	if len(s) > MaxSealed {
+		return Legacy{}, ErrUnsealable
+	}
+	plain, err := p.open(s)
+	if err != nil {
+		return Legacy{}, err
+	}
+	defer clear(plain)
+	return unmarshalPayload(plain, b)
+}
+
+// open decrypts; what is inside is the caller's to judge, and to clear.
+func (p PrivateKey) open(s Sealed) ([]byte, error) {
 	parts, err := splitSealed(string(s))
 	if p.key == nil || err != nil {
-		return Legacy{}, ErrUnsealable
+		return nil, ErrUnsealable
 	}
 	var buf [maxHeader]byte
 	h, err := parseHeader(buf[:], parts.header)
 	if err != nil || string(h.kid) != p.public.kid {
-		return Legacy{}, ErrUnsealable
+		return nil, ErrUnsealable
 	}
 	epk, err := parsePoint(string(h.x), string(h.y))
 	if err != nil {
-		return Legacy{}, ErrUnsealable
+		return nil, ErrUnsealable
 	}
 	// Nonce, ciphertext and tag go into one piece, as the AEAD wants them.
 	box := make([]byte, 0, len(parts.text)+gcmNonce+2*gcmTag)
 	for _, part := range []string{parts.nonce, parts.text, parts.tag} {
 		if box, err = b64.AppendDecode(box, []byte(part)); err != nil {
-			return Legacy{}, ErrUnsealable
+			return nil, ErrUnsealable
 		}
 	}
 	z, err := p.key.ECDH(epk)
 	if err != nil {
-		return Legacy{}, ErrUnsealable
+		return nil, ErrUnsealable
 	}
 	text := box[gcmNonce:]
 	plain, err := sealAEAD(z).Open(text[:0], box[:gcmNonce], text, []byte(parts.header))
 	if err != nil {
-		return Legacy{}, ErrUnsealable
+		return nil, ErrUnsealable
 	}
-	defer clear(plain)
-	return unmarshalPayload(plain, b)
+	return plain, nil
 }
 
 // CheckSealed checks what can be checked without the private key: that s is the
 // allowed form of JWE, of bounded size, and for the key named keyID. Errors:
 // ErrSealedSize, ErrSealedSyntax, ErrSealedKey. It allocates nothing.
 func CheckSealed(s Sealed, keyID string) error {
+	if len(s) > MaxSealed {
+		return ErrSealedSize
+	}
 	parts, err := splitSealed(string(s))
 	if err != nil {
 		return err
@@ -204,7 +224,7 @@ type sealedParts struct{ header, nonce, text, tag string }
 
 // splitSealed takes a compact JWE apart and checks the length of each part.
 func splitSealed(s string) (p sealedParts, err error) {
-	if len(s) > MaxSealed {
+	if len(s) > maxWrapped {
 		return p, ErrSealedSize
 	}
 	var key, rest string

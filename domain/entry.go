@@ -13,7 +13,6 @@ import (
 var (
 	aObjectClass    = dit.Attr("objectClass")
 	aObjectCategory = dit.Attr("objectCategory")
-	aCN             = dit.Attr("cn")
 	aName           = dit.Attr("name")
 	aDN             = dit.Attr("distinguishedName")
 	aGUID           = dit.Attr("objectGUID")
@@ -33,7 +32,6 @@ var (
 	aUSNChanged     = dit.Attr("uSNChanged")
 	aAADObjectID    = dit.Attr("msDS-aadObjectId")
 	aAADGroupID     = dit.Attr("msDS-AzureADObjectId")
-	aDNSHostName    = dit.Attr("dNSHostName")
 	aWellKnown      = dit.Attr("wellKnownObjects")
 	aCritical       = dit.Attr("isCriticalSystemObject")
 )

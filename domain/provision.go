@@ -18,7 +18,7 @@ import (
 type Provisioner struct {
 	Store Store
 	Info  Info
-	Key   cred.PrivateKey // opens what agents and the tenant sealed
+	Key   cred.Opener // opens what agents and the tenant sealed
 	Now   func() time.Time
 	Rand  io.Reader
 	Log   *slog.Logger

@@ -60,7 +60,7 @@ func newHouse(t *testing.T) *house {
 	must(err)
 	jwk, err := h.key.Public().JWK()
 	must(err)
-	f, err := tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, h.now, rand.Reader)
+	f, err := tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, nil, h.now, rand.Reader)
 	must(err)
 	must(db.Tenant(tenantRing).Create(h.ctx, f.Settings, f.Objects, []tenant.App{f.App}))
 	info, err := domain.NewInfo("aadds.contoso.test", f.Settings.TenantID, h.now, rand.Reader)
@@ -71,7 +71,7 @@ func newHouse(t *testing.T) *house {
 	must(h.store.Create(h.ctx, info, records))
 	now := func() time.Time { return h.now }
 	h.tenant = &tenant.Service{Store: db.Tenant(tenantRing), Now: now, Rand: rand.Reader}
-	h.prov = &domain.Provisioner{Store: h.store, Info: info, Key: h.key, Now: now, Rand: rand.Reader, Log: log, Retry: time.Second}
+	h.prov = &domain.Provisioner{Store: h.store, Info: info, Key: cred.Opener{Private: h.key}, Now: now, Rand: rand.Reader, Log: log, Retry: time.Second}
 	h.rep = domain.NewReplica(info)
 	h.follow = &domain.Follower{Store: h.store, Replica: h.rep, Log: log, Retry: time.Second}
 	h.dir = &domain.Directory{Replica: h.rep, Store: h.store, Now: now, Rand: rand.Reader}

@@ -98,7 +98,7 @@ const (
 	OptRenewableOK           KDCOptions = 1 << (31 - 27)
 	OptEncTktInSKey          KDCOptions = 1 << (31 - 28)
 	OptRenew                 KDCOptions = 1 << (31 - 30)
-	OptValidate              KDCOptions = 1 << (31 - 31)
+	OptValidate              KDCOptions = 1 << 0
 )
 
 // Options of an AP-REQ (RFC 4120 §5.5.1).

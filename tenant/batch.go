@@ -99,6 +99,11 @@ type HashItem struct {
 	Digest     string      // entra-wire §B text; not yet checked
 	Legacy     cred.Sealed // "" for none
 	MustChange bool        // "user must change password at next logon"
+
+	// The legacy hashes as agents of the real service send them (§C2 of the wire
+	// reference), instead of Legacy; either may be nil.
+	WindowsLegacy       []byte
+	WindowsSupplemental []byte
 }
 
 // Configuration is what an agent asks for before it sends.

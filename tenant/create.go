@@ -25,8 +25,8 @@ type Founding struct {
 // Found makes a tenant with an administrator, the group AAD DC Administrators
 // and an agent. Directory sync, password hash sync and Domain Services are on.
 // realm is the managed domain's, domainKey the JWK that legacy hashes are
-// sealed for.
-func Found(initialDomain, realm string, domainKey []byte, now time.Time, rand io.Reader) (*Founding, error) {
+// sealed for, certificate what agents of the real service encrypt them for.
+func Found(initialDomain, realm string, domainKey, certificate []byte, now time.Time, rand io.Reader) (*Founding, error) {
 	var ids [4]ID
 	for i := range ids {
 		var err error
@@ -54,6 +54,8 @@ func Found(initialDomain, realm string, domainKey []byte, now time.Time, rand io
 			Deletions:       Deletions{DeletionsByCount, 500}, // the real agent's default
 			Realm:           realm,
 			DomainKey:       domainKey,
+
+			EnvelopeCertificate: certificate,
 		},
 		AdminUPN:      "admin@" + initialDomain,
 		AdminPassword: password,

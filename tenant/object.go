@@ -263,6 +263,8 @@ type Settings struct {
 	DomainServices bool   `json:"domainServices"`
 	Realm          string `json:"realm"`
 	DomainKey      []byte `json:"domainKey"`
+	// EnvelopeCertificate is what agents of the real service encrypt for, DER.
+	EnvelopeCertificate []byte `json:"envelopeCertificate,omitempty"`
 
 	// NTLMOff: NT hashes are not taken into the domain any more (SyncNtlmPasswords).
 	NTLMOff bool `json:"ntlmOff,omitempty"`

@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -33,16 +34,15 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	if !settings.Features.Has(PasswordHashSync) {
 		return BatchResult{}, ErrPasswordSyncOff
 	}
-	sealing := ""
+	check := hashCheck{settings: &settings, now: s.Now().UTC(), rand: s.Rand}
 	if settings.DomainServices {
-		key, err := cred.ParsePublicJWK(settings.DomainKey)
-		if err != nil {
+		if check.key, err = cred.ParsePublicJWK(settings.DomainKey); err != nil {
 			return BatchResult{}, err
 		}
-		sealing = key.KeyID()
+		check.keyID = check.key.KeyID()
+		check.thumbprint = cred.Thumbprint(settings.EnvelopeCertificate)
 	}
-
-	tooOld := from.Build != "" && before(from.Build, legacyBuild)
+	check.tooOld = from.Build != "" && before(from.Build, legacyBuild)
 
 	// 2. Whose are they?
 	anchors := make([]string, 0, len(items))
@@ -61,7 +61,6 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	}
 
 	// 3. Check each for itself, and keep each user's newest.
-	now := s.Now().UTC()
 	results := make([]ItemResult, len(items))
 	sets := make([]Credential, 0, len(items))
 	origin := make([]int, 0, len(items)) // the item that sets[i] came from
@@ -69,7 +68,7 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	for i := range items {
 		results[i].Anchor = items[i].Anchor
 		user := users[items[i].Anchor]
-		set, refusal := hashItem(&items[i], user, &settings, sealing, tooOld, now)
+		set, refusal := check.item(&items[i], user)
 		if refusal != nil {
 			results[i].Reason, results[i].Detail = refusal.reason, refusal.detail
 			continue
@@ -115,7 +114,18 @@ func (o Outcome) reason() Reason {
 	return ReasonSuperseded
 }
 
-func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, tooOld bool, now time.Time) (Credential, *attributeError) {
+// hashCheck judges the items of one batch.
+type hashCheck struct {
+	settings   *Settings
+	now        time.Time
+	rand       io.Reader
+	tooOld     bool // the agent's build can't send legacy hashes
+	key        cred.PublicKey
+	keyID      string // "" where Domain Services is off
+	thumbprint [20]byte
+}
+
+func (c *hashCheck) item(item *HashItem, user *Ref) (Credential, *attributeError) {
 	refuse := func(reason Reason, detail string) (Credential, *attributeError) {
 		return Credential{}, &attributeError{reason, detail}
 	}
@@ -138,18 +148,19 @@ func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, too
 	if item.Changed.IsZero() || item.Changed.Before(earliest) {
 		return refuse(ReasonDateMalformed, "changeDate is missing or before the year 2000")
 	}
-	if item.MustChange && !settings.Features.Has(ForcePasswordChangeOnLogon) {
+	if item.MustChange && !c.settings.Features.Has(ForcePasswordChangeOnLogon) {
 		// The agent's own filter does the same (FilteredByTarget, §D).
 		return refuse(ReasonTemporaryPassword, "a temporary password is taken only with the feature ForcePasswordChangeOnLogon")
 	}
-	if item.Legacy != "" {
-		if tooOld {
+	envelopes := len(item.WindowsLegacy)+len(item.WindowsSupplemental) > 0
+	if item.Legacy != "" || envelopes {
+		if c.tooOld {
 			return refuse(ReasonAgentTooOld, "agents before build "+legacyBuild+" can't send legacy hashes")
 		}
-		if sealing == "" {
+		if c.keyID == "" {
 			return refuse(ReasonDomainServicesOff, "legacy hashes are taken only after Domain Services is enabled")
 		}
-		switch err := cred.CheckSealed(item.Legacy, sealing); {
+		switch err := c.sealed(item); {
 		case errors.Is(err, cred.ErrSealedKey):
 			return refuse(ReasonSealedUnknownKey, "legacy is sealed for another key than the configuration's")
 		case err != nil:
@@ -157,20 +168,45 @@ func hashItem(item *HashItem, user *Ref, settings *Settings, sealing string, too
 		}
 	}
 	changed := item.Changed
-	if changed.After(now) {
+	if changed.After(c.now) {
 		// A clock that runs ahead must not freeze the password until then.
-		changed = now
+		changed = c.now
+	}
+	legacy := item.Legacy
+	if envelopes {
+		// They say not even whose they are. From here on they are bound.
+		bound := cred.Binding{Tenant: c.settings.TenantID.String(), Subject: item.Anchor, Version: changed.UnixMicro()}
+		if legacy, err = c.key.Wrap(bound, item.WindowsLegacy, item.WindowsSupplemental, c.rand); err != nil {
+			return refuse(ReasonSealedMalformed, "the legacy credentials can't be kept")
+		}
 	}
 	return Credential{
 		Object:     user.ID,
 		Version:    changed.UnixMicro(),
 		Source:     FromSync,
 		Digest:     digest,
-		Legacy:     item.Legacy,
+		Legacy:     legacy,
 		MustChange: item.MustChange,
 		// EHC: set at every hash sync unless the cloud's policy is to hold.
-		NeverExpires: !settings.Features.Has(EnforceCloudPasswordPolicy),
+		NeverExpires: !c.settings.Features.Has(EnforceCloudPasswordPolicy),
 	}, nil
+}
+
+// sealed checks what can be checked of legacy hashes without the domain's keys.
+func (c *hashCheck) sealed(item *HashItem) error {
+	if item.Legacy != "" {
+		if err := cred.CheckSealed(item.Legacy, c.keyID); err != nil {
+			return err
+		}
+	}
+	for _, envelope := range [][]byte{item.WindowsLegacy, item.WindowsSupplemental} {
+		if len(envelope) > 0 {
+			if err := cred.CheckEnvelope(envelope, c.thumbprint); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // legacyBuild is the first build of the real agent that sends legacy hashes

@@ -49,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.found, err = tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, w.now, rand.Reader); err != nil {
+	if w.found, err = tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, nil, w.now, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	w.settings = w.found.Settings

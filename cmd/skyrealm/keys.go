@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"skyrealm/cred"
 )
@@ -17,24 +18,25 @@ import (
 // The files below DIR/keys. Each is 0600 and may also be put there by a secret
 // manager before the first start.
 const (
-	tenantRingFile = "tenant.ring" // guards digests at rest: the tenant's half
-	domainRingFile = "domain.ring" // guards Kerberos keys and NT hashes at rest: the domain's
-	domainKeyFile  = "domain.pem"  // opens what agents and the tenant sealed
-	tokenKeyFile   = "token.pem"   // signs tokens
+	tenantRingFile = "tenant.ring"  // guards digests at rest: the tenant's half
+	domainRingFile = "domain.ring"  // guards Kerberos keys and NT hashes at rest: the domain's
+	domainKeyFile  = "domain.pem"   // opens what agents and the tenant sealed
+	envelopeFile   = "envelope.pem" // the same for agents of the real service: RSA key and certificate
+	tokenKeyFile   = "token.pem"    // signs tokens
 )
 
 // keys are the secrets of an installation. A process holds those of its roles.
 type keys struct {
 	tenantRing *cred.Ring
 	domainRing *cred.Ring
-	domain     cred.PrivateKey
+	opener     cred.Opener
 	token      *rsa.PrivateKey
 }
 
 // loadKeys reads the keys that the roles need. With create, one that is missing
 // is made: that is for the first start only, since a new key in the place of a
 // lost one would make everything under the old one unreadable in silence.
-func loadKeys(dir string, r roles, create bool) (*keys, error) {
+func loadKeys(dir, tenantDomain string, r roles, create bool) (*keys, error) {
 	dir = filepath.Join(dir, "keys")
 	if create {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -57,7 +59,11 @@ func loadKeys(dir string, r roles, create bool) (*keys, error) {
 		}
 	}
 	if r.provision {
-		if k.domain, err = keyFile(dir, domainKeyFile, create, newDomainKey, cred.ParsePrivatePEM); err != nil {
+		if k.opener.Private, err = keyFile(dir, domainKeyFile, create, newDomainKey, cred.ParsePrivatePEM); err != nil {
+			return nil, err
+		}
+		fresh := func() ([]byte, error) { return newEnvelopeKey(tenantDomain) }
+		if k.opener.Envelope, err = keyFile(dir, envelopeFile, create, fresh, cred.ParseEnvelopePEM); err != nil {
 			return nil, err
 		}
 	}
@@ -96,6 +102,14 @@ func newRing() ([]byte, error) {
 
 func newDomainKey() ([]byte, error) {
 	k, err := cred.NewPrivateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return k.MarshalPEM()
+}
+
+func newEnvelopeKey(tenantDomain string) ([]byte, error) {
+	k, err := cred.NewEnvelopeKey(tenantDomain, time.Now(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -100,6 +101,15 @@ func (c *serveCmd) config() (config, error) {
 		*p.out = net.JoinHostPort(c.Listen, port)
 	}
 	return cfg, cfg.checkNames()
+}
+
+// names are what a first start calls the tenant and its domain.
+func (c *config) names() (n struct{ tenant, domain string }) {
+	n.tenant, n.domain = cmp.Or(c.tenantDomain, "contoso.test"), c.domain
+	if n.domain == "" {
+		n.domain = defaultPrefix + n.tenant
+	}
+	return n
 }
 
 // defaultPrefix and the tenant's domain are the managed domain's name, where

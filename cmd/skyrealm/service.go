@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -125,7 +126,7 @@ func (s *service) open(ctx context.Context) (founded bool, err error) {
 	if founded && !s.cfg.roles.all() {
 		return false, errors.New("the database holds no tenant yet: the first start has to be in all roles")
 	}
-	if s.keys, err = loadKeys(s.cfg.data, s.cfg.roles, founded); err != nil {
+	if s.keys, err = loadKeys(s.cfg.data, s.cfg.names().tenant, s.cfg.roles, founded); err != nil {
 		return false, err
 	}
 	if founded {
@@ -162,12 +163,15 @@ func (s *service) open(ctx context.Context) (founded bool, err error) {
 		s.tenant = &tenant.Service{Store: st, Now: time.Now, Rand: rand.Reader}
 	}
 	if s.cfg.roles.provision {
-		public, err := s.keys.domain.Public().JWK()
+		public, err := s.keys.opener.Private.Public().JWK()
 		if err != nil {
 			return false, err
 		}
 		if string(public) != string(settings.DomainKey) {
 			return false, fmt.Errorf("keys/%s is another key than the one that the tenant seals for", domainKeyFile)
+		}
+		if !bytes.Equal(s.keys.opener.Envelope.CertificateDER(), settings.EnvelopeCertificate) {
+			return false, fmt.Errorf("keys/%s is another key than the one that agents encrypt for", envelopeFile)
 		}
 	}
 	return founded, s.describe(&settings, now)
@@ -176,19 +180,12 @@ func (s *service) open(ctx context.Context) (founded bool, err error) {
 // found makes the tenant. The files with its secrets come first: a tenant whose
 // administrator's password nobody has is of no use.
 func (s *service) found(ctx context.Context) (tenant.Settings, error) {
-	name := s.cfg.tenantDomain
-	if name == "" {
-		name = "contoso.test"
-	}
-	dns := s.cfg.domain
-	if dns == "" {
-		dns = defaultPrefix + name
-	}
-	jwk, err := s.keys.domain.Public().JWK()
+	n := s.cfg.names()
+	jwk, err := s.keys.opener.Private.Public().JWK()
 	if err != nil {
 		return tenant.Settings{}, err
 	}
-	f, err := tenant.Found(name, strings.ToUpper(dns), jwk, time.Now(), rand.Reader)
+	f, err := tenant.Found(n.tenant, strings.ToUpper(n.domain), jwk, s.keys.opener.Envelope.CertificateDER(), time.Now(), rand.Reader)
 	if err != nil {
 		return tenant.Settings{}, &usageError{"--tenant-domain: " + err.Error()}
 	}
@@ -202,7 +199,7 @@ func (s *service) found(ctx context.Context) (tenant.Settings, error) {
 			return tenant.Settings{}, err
 		}
 	}
-	s.log.Info("creating the tenant", "domain", name, "managedDomain", dns)
+	s.log.Info("creating the tenant", "domain", n.tenant, "managedDomain", n.domain)
 	return f.Settings, s.db.Tenant(s.keys.tenantRing).Create(ctx, f.Settings, f.Objects, []tenant.App{f.App})
 }
 
@@ -253,7 +250,7 @@ func (s *service) describe(settings *tenant.Settings, now time.Time) error {
 // follow fills the replica and starts what keeps it and the domain up to date.
 func (s *service) follow(ctx context.Context, founded bool) error {
 	if s.cfg.roles.provision {
-		p := &domain.Provisioner{Store: s.domain, Info: s.info, Key: s.keys.domain, Now: time.Now, Rand: rand.Reader,
+		p := &domain.Provisioner{Store: s.domain, Info: s.info, Key: s.keys.opener, Now: time.Now, Rand: rand.Reader,
 			Log: s.log.With("part", "provision"), Retry: retryTime}
 		if founded {
 			// The administrator of a new tenant is one of the domain's as well

@@ -141,7 +141,6 @@ type builder struct {
 	writer
 	start int
 	t     table
-	room  int // buffers that the directory has room for
 }
 
 func (p *PAC) count() int {
