@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"skyrealm/cred"
 )
@@ -37,14 +38,15 @@ var nobody = func() cred.Digest {
 	return d
 }()
 
-// SignIn verifies a user's password against the digest. A refusal is a
-// *[SignInError].
-func (s *Service) SignIn(ctx context.Context, upn, password string) (Object, error) {
+// SignIn verifies a user's password against the digest, and returns the user with
+// the session that begins. A refusal is a *[SignInError].
+func (s *Service) SignIn(ctx context.Context, upn, password string) (Object, Session, error) {
+	at := s.Now() // before anything is read: what is revoked from here on ends the session
 	// 1. Who is it? An unknown name goes on to the same work.
 	user, set, err := s.Store.UserByUPN(ctx, upn)
 	unknown := errors.Is(err, ErrNotFound)
 	if err != nil && !unknown {
-		return Object{}, err
+		return Object{}, Session{}, err
 	}
 
 	// 2. One verification, whatever is known by now.
@@ -58,17 +60,17 @@ func (s *Service) SignIn(ctx context.Context, upn, password string) (Object, err
 	// 3. Say what the real service says.
 	switch {
 	case unknown:
-		return Object{}, &SignInError{CodeUnknownUser}
+		return Object{}, Session{}, &SignInError{CodeUnknownUser}
 	case !user.Enabled:
-		return Object{}, &SignInError{CodeDisabled}
+		return Object{}, Session{}, &SignInError{CodeDisabled}
 	case set == nil:
-		return Object{}, &SignInError{CodeNoPassword}
+		return Object{}, Session{}, &SignInError{CodeNoPassword}
 	case !right:
-		return Object{}, &SignInError{CodeWrongPassword}
+		return Object{}, Session{}, &SignInError{CodeWrongPassword}
 	case set.MustChange:
-		return Object{}, &SignInError{CodeMustChangePassword}
+		return Object{}, Session{}, &SignInError{CodeMustChangePassword}
 	}
-	return user, nil
+	return user, Session{User: user.ID, SignedIn: at.Truncate(time.Microsecond), Version: set.Version}, nil
 }
 
 // App verifies a client's secret: ErrNotFound or ErrBadSecret where it is not good.

@@ -126,4 +126,24 @@ type Store interface {
 
 	// App returns a registered app, or ErrNotFound.
 	App(ctx context.Context, clientID ID) (App, error)
+
+	// Standing returns what a live object's sessions depend on, or ErrNotFound.
+	Standing(ctx context.Context, id ID) (Standing, error)
+	// EndSessions makes sign-ins of a user before a time count no more. It is no
+	// change on the feed, and never takes an earlier one back.
+	EndSessions(ctx context.Context, id ID, before time.Time) error
+
+	// PutDevice stores a device code, and forgets those that expired before a
+	// time. ErrConflict where the user code is taken.
+	PutDevice(ctx context.Context, d DeviceCode, forget time.Time) error
+	// Device returns a device code by its hash, or ErrNotFound.
+	Device(ctx context.Context, hash [32]byte) (DeviceCode, error)
+	// DeviceByUserCode returns a device code, or ErrNotFound.
+	DeviceByUserCode(ctx context.Context, userCode string) (DeviceCode, error)
+	// DecideDevice stores the state and the session of a code that is pending and
+	// has not expired by now, else ErrNotFound.
+	DecideDevice(ctx context.Context, d DeviceCode, now time.Time) error
+	// TakeDevice removes an approved device code, or returns ErrNotFound where
+	// someone else has.
+	TakeDevice(ctx context.Context, hash [32]byte) error
 }

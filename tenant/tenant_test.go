@@ -109,7 +109,7 @@ func (w *world) hashes(items ...tenant.HashItem) tenant.BatchResult {
 
 func (w *world) signIn(upn, password string, want int) {
 	w.t.Helper()
-	_, err := w.SignIn(w.ctx, upn, password)
+	_, _, err := w.SignIn(w.ctx, upn, password)
 	var refused *tenant.SignInError
 	switch {
 	case want == 0 && err != nil:
