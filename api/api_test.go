@@ -31,7 +31,7 @@ func TestSignIn(t *testing.T) {
 		t.Fatalf("%d %s", r.status, r.body)
 	}
 	answer := r.json(t)
-	if answer["token_type"] != "Bearer" || answer["expires_in"] != 3599. || answer["scope"] != graphAll+" openid profile" || answer["refresh_token"] != nil {
+	if answer["token_type"] != "Bearer" || answer["expires_in"] != 3599. || answer["scope"] != graphAll+" openid profile" || answer["refresh_token"] == nil {
 		t.Errorf("answer %v", answer)
 	}
 	admin, tid := h.founding.Objects[0].Object, h.founding.Settings.TenantID.String()

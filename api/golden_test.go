@@ -61,7 +61,7 @@ func TestErrorBodies(t *testing.T) {
 		{"must-change", endpoint, form("username", "must@contoso.test")},
 		{"unknown-tenant", "/fabrikam.test/oauth2/v2.0/token", form()},
 		{"no-grant", endpoint, form("grant_type", "")},
-		{"unsupported-grant", endpoint, form("grant_type", "refresh_token")},
+		{"unsupported-grant", endpoint, form("grant_type", "magic")},
 		{"no-client", endpoint, form("client_id", "")},
 		{"no-scope", endpoint, form("scope", "")},
 		{"no-username", endpoint, form("username", "")},
@@ -74,6 +74,13 @@ func TestErrorBodies(t *testing.T) {
 		{"app-without-secret", endpoint, form("grant_type", "client_credentials", "client_id", "AGENT")},
 		{"app-wrong-secret", endpoint, form("grant_type", "client_credentials", "client_id", "AGENT", "client_secret", "x")},
 		{"unknown-app", endpoint, form("grant_type", "client_credentials")},
+		{"no-refresh-token", endpoint, form("grant_type", "refresh_token")},
+		{"bad-refresh-token", endpoint, form("grant_type", "refresh_token", "refresh_token", "0.AAAA")},
+		{"device-no-code", endpoint, form("grant_type", "device_code")},
+		{"device-bad-code", endpoint, form("grant_type", "urn:ietf:params:oauth:grant-type:device_code", "device_code", "x", "scope", "")},
+		{"device-no-scope", "/contoso.test/oauth2/v2.0/devicecode", form("scope", "")},
+		{"device-bad-resource", "/contoso.test/oauth2/devicecode", form("resource", "https://vault.azure.net")},
+		{"v1-bad-resource", "/contoso.test/oauth2/token", form("resource", "https://graph.windows.net x")},
 		{"app-scope", endpoint, form("grant_type", "client_credentials", "client_id", "AGENT", "client_secret", h.founding.AgentSecret, "scope", "User.Read")},
 	}
 	used := map[string]bool{}
@@ -112,6 +119,7 @@ func TestErrorBodies(t *testing.T) {
 		}
 		check("token-"+one.name, h.do(t, "POST", one.path, "", one.form))
 	}
+	check("configuration-unknown-tenant", h.do(t, "GET", "/fabrikam.test/.well-known/openid-configuration", "", nil))
 	check("token-malformed", h.do(t, "POST", endpoint, "", "grant_type=password&password=secret%zz", "Content-Type", "application/x-www-form-urlencoded"))
 	check("token-get", h.do(t, "GET", endpoint+"?username=ada@contoso.test&password=Initial-Pa55", "", nil))
 	check("token-in-the-query", h.do(t, "POST", endpoint+"?"+form().Encode(), "", url.Values{}))

@@ -31,6 +31,7 @@ import (
 const (
 	maxBody         = 16 << 20
 	maxForm         = 1 << 20
+	maxPage         = 64 << 10
 	maxHeader       = 64 << 10
 	readHeaderTime  = 10 * time.Second
 	readTime        = 60 * time.Second
@@ -107,12 +108,22 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.NotFound(oauth.NotFound)
 		r.MethodNotAllowed(oauth.MethodNotAllowed)
 		r.Post("/v2.0/token", signIn.Token)
+		r.Post("/v2.0/devicecode", signIn.Device)
+		r.Post("/token", signIn.TokenV1)
+		r.Post("/devicecode", signIn.DeviceV1)
 	})
+	root.Route("/devicelogin", func(r chi.Router) {
+		r.Use(recovered(oauth.PageFailed), bounded(maxPage, oauth.PageFailed))
+		r.Get("/", signIn.DevicePage)
+		r.Post("/", signIn.DeviceForm)
+	})
+	root.Get(oauth.StylePath, oauth.Style)
 	root.Get("/{tenant}/v2.0/.well-known/openid-configuration", signIn.Configuration)
 	root.Get("/{tenant}/.well-known/openid-configuration", signIn.ConfigurationV1)
 	root.Get("/{tenant}/discovery/v2.0/keys", signIn.Keys)
 	root.Get("/{tenant}/discovery/keys", signIn.Keys)
 	root.Get("/{tenant}/discovery/instance", signIn.Instance)
+	root.Get("/{tenant}/userrealm", signIn.UserRealm)
 	root.Get("/{tenant}/userrealm/{upn}", signIn.UserRealm)
 
 	// Microsoft Graph.
@@ -121,6 +132,9 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 			r.Use(e.authenticate, bounded(maxBody, problem.Write))
 			r.Get("/me", directory.Me)
 			r.Post("/me/changepassword", directory.ChangePassword)
+			r.Post("/me/revokesigninsessions", directory.RevokeMine)
+			r.Post("/users/{key}/revokesigninsessions", directory.Revoke)
+			r.Post("/users({key})/revokesigninsessions", directory.Revoke)
 			r.Post("/users", directory.Create)
 			r.Get("/users/{key}", directory.Get)
 			r.Patch("/users/{key}", directory.Patch)

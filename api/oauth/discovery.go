@@ -43,6 +43,7 @@ type metadata struct {
 	Issuer         string   `json:"issuer"`
 	Authorization  string   `json:"authorization_endpoint"`
 	Token          string   `json:"token_endpoint"`
+	Device         string   `json:"device_authorization_endpoint"`
 	Keys           string   `json:"jwks_uri"`
 	AuthMethods    []string `json:"token_endpoint_auth_methods_supported"`
 	Grants         []string `json:"grant_types_supported"`
@@ -77,28 +78,35 @@ func (h *Handler) ConfigurationV1(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) configuration(w http.ResponseWriter, r *http.Request, endpoints, keys string, issuer func(host, tid string) string) {
-	segment := r.PathValue("tenant")
+	segment := strings.ToLower(r.PathValue("tenant"))
 	if refusal := h.knows(r.Context(), segment); refusal != nil {
+		if refusal.Code == codeUnknownTenant {
+			refusal.Type = "invalid_tenant" // here; an agent that knows a domain only looks for it
+		}
 		writeError(w, r, refusal)
 		return
 	}
 	host, tid := safeHost(r), h.Issuer.Tenant.String()
-	if s := strings.ToLower(segment); s == "common" || s == "organizations" {
+	if segment == "common" || segment == "organizations" {
 		tid = "{tenantid}" // literally so: the client fills in the token's tid
+	} else {
+		// Whichever name was asked for: agents read the tenant's id from here, and
+		// MSAL files its tokens under it (entra-wire §A1, §A2).
+		segment = tid
 	}
-	base := "https://" + host + "/" + url.PathEscape(segment)
+	base := "https://" + host + "/" + segment
 	public(w, metadata{
 		Issuer:        issuer(host, tid),
 		Authorization: base + endpoints + "/authorize",
-		// One token endpoint, whichever document led to it.
-		Token:       base + "/oauth2/v2.0/token",
-		Keys:        base + keys,
-		AuthMethods: []string{"client_secret_post", "client_secret_basic"},
-		Grants:      []string{"password", "client_credentials"},
+		Token:         base + endpoints + "/token",
+		Device:        base + endpoints + "/devicecode",
+		Keys:          base + keys,
+		AuthMethods:   []string{"client_secret_post", "client_secret_basic"},
+		Grants:        []string{"password", "client_credentials", grantRefresh, grantDevice},
 		// Required by OIDC Discovery; the values of the real service.
 		ResponseModes: []string{"query", "fragment", "form_post"},
 		ResponseTypes: []string{"code", "id_token", "code id_token", "id_token token"},
-		Scopes:        []string{"openid", "profile", "email"},
+		Scopes:        []string{"openid", "profile", "email", "offline_access"},
 		SubjectTypes:  []string{"pairwise"},
 		Algorithms:    []string{string(algorithm)},
 		Claims:        []string{"sub", "iss", "aud", "exp", "iat", "nbf", "name", "oid", "preferred_username", "tid", "uti", "ver"},
@@ -116,9 +124,14 @@ func (h *Handler) Keys(w http.ResponseWriter, r *http.Request) {
 }
 
 // UserRealm says how a user signs in: always here, with a password. MSAL needs
-// each of the members, and asks another server for "Federated".
+// each of the members, and asks another server for "Federated". The name stands in
+// the path, or in the query as older clients have it.
 func (h *Handler) UserRealm(w http.ResponseWriter, r *http.Request) {
-	_, domain, _ := strings.Cut(r.PathValue("upn"), "@")
+	upn := r.PathValue("upn")
+	if upn == "" {
+		upn = r.URL.Query().Get("user")
+	}
+	_, domain, _ := strings.Cut(upn, "@")
 	public(w, struct {
 		Version  string `json:"ver"`
 		Account  string `json:"account_type"`

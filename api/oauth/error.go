@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -38,8 +39,26 @@ func badResource(name string) *oauthError {
 	return refuse("invalid_resource", 500011, "The resource principal named "+clip(name)+" was not found in the tenant. Check that the application has been installed by the administrator of the tenant.")
 }
 
+const codeUnknownTenant = 90002
+
 func unknownTenant(name string) *oauthError {
-	return refuse("invalid_request", 90002, "Tenant '"+clip(name)+"' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")
+	return refuse("invalid_request", codeUnknownTenant, "Tenant '"+clip(name)+"' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.")
+}
+
+// devicePoll says what Entra says to a device that polls (RFC 8628 §3.5, with names
+// of its own).
+func devicePoll(err error) *oauthError {
+	switch {
+	case errors.Is(err, tenant.ErrDevicePending):
+		return refuse("authorization_pending", 70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
+	case errors.Is(err, tenant.ErrDeviceDeclined):
+		return refuse("authorization_declined", 65004, "User declined to consent to access the app.")
+	case errors.Is(err, tenant.ErrDeviceExpired):
+		return refuse("expired_token", 70019, "Verification code expired.")
+	case errors.Is(err, tenant.ErrNotFound):
+		return refuse("bad_verification_code", 70018, "Invalid verification code.")
+	}
+	return internal(err)
 }
 
 func badClient(code int, text string) *oauthError {
@@ -69,6 +88,7 @@ var signInText = map[int]string{
 	tenant.CodeNoPassword:         "Invalid or null password: password does not exist in the directory for this user.",
 	tenant.CodeDisabled:           "The user account is disabled.",
 	tenant.CodeMustChangePassword: "The password is expired.",
+	tenant.CodeRevoked:            "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password.",
 }
 
 func signInRefused(e *tenant.SignInError) *oauthError {
@@ -77,8 +97,11 @@ func signInRefused(e *tenant.SignInError) *oauthError {
 		text = "The sign-in was refused."
 	}
 	out := refuse("invalid_grant", e.Code, text)
-	if e.Code == tenant.CodeMustChangePassword {
+	switch e.Code {
+	case tenant.CodeMustChangePassword:
 		out.Sub = "user_password_expired"
+	case tenant.CodeRevoked:
+		out.Sub = "bad_token"
 	}
 	return out
 }

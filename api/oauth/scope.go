@@ -9,12 +9,13 @@ import (
 )
 
 // grantScopes reads a scope parameter: the resource it is for, what the token's
-// scp says, what the answer repeats, and whether an id_token is wanted.
+// scp says, what the answer repeats, and which other tokens are wanted.
 type grantScopes struct {
 	audience string
 	granted  []string
 	echo     []string
 	openID   bool
+	offline  bool // a refresh token is wanted
 	onlyApp  bool // nothing but RESOURCE/.default (and OIDC's own words)
 }
 
@@ -27,7 +28,8 @@ func readScopes(scope, host string) (grantScopes, *oauthError) {
 	for _, one := range strings.Fields(scope) {
 		switch strings.ToLower(one) {
 		case "offline_access":
-			continue // no refresh tokens: nothing to repeat
+			out.offline = true // and not repeated: it is no right to anything
+			continue
 		case "openid", "profile", "email":
 			out.openID = out.openID || strings.EqualFold(one, "openid")
 			out.granted, out.echo = append(out.granted, one), append(out.echo, one)
@@ -57,6 +59,29 @@ func readScopes(scope, host string) (grantScopes, *oauthError) {
 		}
 	}
 	out.onlyApp = out.onlyApp && resource != ""
+	return out, nil
+}
+
+// maxScope bounds what is kept of a device's request.
+const maxScope = 4096
+
+// resourceScope says in the words of the v2.0 endpoint what a v1.0 request asks
+// for: all of one resource, and always a refresh token. Without a resource it is
+// the old directory API, as in the real service.
+func resourceScope(resource, scope string) (string, *oauthError) {
+	if resource == "" {
+		resource = aadURI
+	}
+	if strings.ContainsAny(resource, " \t\r\n\v\f") {
+		return "", badResource(resource)
+	}
+	out := strings.TrimSuffix(resource, "/") + "/.default offline_access"
+	for _, one := range strings.Fields(scope) {
+		switch strings.ToLower(one) {
+		case "openid", "profile", "email":
+			out += " " + one
+		}
+	}
 	return out, nil
 }
 

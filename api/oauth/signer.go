@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"crypto"
+	"crypto/cipher"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
@@ -13,10 +14,11 @@ import (
 // algorithm is the only one, in making and in judging.
 const algorithm = jose.RS256
 
-// Signer signs tokens with the tenant's key.
+// Signer signs tokens with the tenant's key, and seals those that only we read.
 type Signer struct {
-	public jose.JSONWebKey
-	signer jose.Signer
+	public  jose.JSONWebKey
+	signer  jose.Signer
+	refresh cipher.AEAD // seals refresh tokens
 }
 
 // NewSigner returns a signer with key, of 2048 bits or more. Its kid is the
@@ -37,7 +39,11 @@ func NewSigner(key *rsa.PrivateKey) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{public: public, signer: signer}, nil
+	refresh, err := newRefreshAEAD(key)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{public: public, signer: signer, refresh: refresh}, nil
 }
 
 // sign returns claims as a compact JWS.

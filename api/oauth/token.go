@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,20 +70,22 @@ type accessClaims struct {
 	DirectoryRoles []string `json:"wids,omitempty"`
 }
 
-// idClaims is a v2.0 id_token.
+// idClaims is an id_token: the names of the user differ between v1.0 and v2.0.
 type idClaims struct {
-	Audience  string `json:"aud"`
-	Issuer    string `json:"iss"`
-	Issued    int64  `json:"iat"`
-	NotBefore int64  `json:"nbf"`
-	Expires   int64  `json:"exp"`
-	Name      string `json:"name,omitempty"`
-	Object    string `json:"oid"`
-	Username  string `json:"preferred_username"`
-	Subject   string `json:"sub"`
-	Tenant    string `json:"tid"`
-	TokenID   string `json:"uti"`
-	Version   string `json:"ver"`
+	Audience   string `json:"aud"`
+	Issuer     string `json:"iss"`
+	Issued     int64  `json:"iat"`
+	NotBefore  int64  `json:"nbf"`
+	Expires    int64  `json:"exp"`
+	Name       string `json:"name,omitempty"`
+	Object     string `json:"oid"`
+	Username   string `json:"preferred_username,omitempty"` // v2.0
+	UniqueName string `json:"unique_name,omitempty"`        // v1.0
+	UPN        string `json:"upn,omitempty"`                // v1.0
+	Subject    string `json:"sub"`
+	Tenant     string `json:"tid"`
+	TokenID    string `json:"uti"`
+	Version    string `json:"ver"`
 }
 
 // newAccess returns what all access tokens say.
@@ -128,4 +131,32 @@ func tokenID(rand io.Reader) (string, error) {
 	var b [16]byte
 	_, err := io.ReadFull(rand, b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:]), err
+}
+
+// answerV1 is a token answer of the v1.0 endpoint.
+type answerV1 struct {
+	Type       string `json:"token_type"`
+	Scope      string `json:"scope,omitempty"`
+	Expires    string `json:"expires_in"`
+	ExtExpires string `json:"ext_expires_in"`
+	ExpiresOn  string `json:"expires_on"`
+	NotBefore  string `json:"not_before"`
+	Resource   string `json:"resource"`
+	Access     string `json:"access_token"`
+	Refresh    string `json:"refresh_token,omitempty"`
+	ID         string `json:"id_token,omitempty"`
+	ClientInfo string `json:"client_info,omitempty"`
+}
+
+func (a *tokenAnswer) v1(req *request) answerV1 {
+	out := answerV1{Type: a.Type, Expires: strconv.Itoa(a.Expires), ExtExpires: strconv.Itoa(a.ExtExpires),
+		ExpiresOn: strconv.FormatInt(a.notAfter, 10), NotBefore: strconv.FormatInt(a.notBefore, 10),
+		Resource: req.form.Get("resource"), Access: a.Access, Refresh: a.Refresh, ID: a.ID, ClientInfo: a.ClientInfo}
+	if out.Resource == "" {
+		out.Resource = req.scopes.audience
+	}
+	if a.Scope != "" { // a user's
+		out.Scope = "user_impersonation"
+	}
+	return out
 }

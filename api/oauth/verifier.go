@@ -64,7 +64,8 @@ func (v *Verifier) Verify(raw string) (*problem.Caller, error) {
 	if err := json.Unmarshal(payload, &c); err != nil {
 		return nil, ErrToken
 	}
-	if c.Version != "1.0" || c.Issuer != v.Issuer.access() || c.Tenant != v.Issuer.Tenant.String() ||
+	// An id_token has no idtyp either, whatever its audience.
+	if c.Version != "1.0" || c.IDType != "user" && c.IDType != "app" || c.Issuer != v.Issuer.access() || c.Tenant != v.Issuer.Tenant.String() ||
 		!slices.Contains(audiences, c.Audience) {
 		return nil, ErrToken
 	}
@@ -79,7 +80,7 @@ func (v *Verifier) Verify(raw string) (*problem.Caller, error) {
 		return nil, ErrToken
 	}
 	return &problem.Caller{
-		ID: id, IsApp: c.IDType == "app", ClientID: c.ClientID,
+		ID: id, IsApp: c.IDType == "app", ClientID: c.ClientID, Audience: c.Audience,
 		Roles: c.Roles, Directory: c.DirectoryRoles, Scopes: strings.Fields(c.Scopes),
 	}, nil
 }

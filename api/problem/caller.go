@@ -3,6 +3,7 @@ package problem
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"skyrealm/tenant"
 )
@@ -16,6 +17,7 @@ type Caller struct {
 	ID        tenant.ID // of the user, or the app's own
 	IsApp     bool      // an app that acts as itself
 	ClientID  string
+	Audience  string   // the resource that the token is for, as the client named it
 	Roles     []string // app roles, where IsApp
 	Directory []string // directory role template ids of a user
 	Scopes    []string // what a user lets the client do
@@ -32,6 +34,16 @@ func (c *Caller) Name() string {
 // Administers reports whether the caller is a Global Administrator, signed in.
 func (c *Caller) Administers() bool {
 	return !c.IsApp && slices.Contains(c.Directory, tenant.RoleGlobalAdministrator)
+}
+
+// ForSyncService reports whether the token is for the old directory API, which is
+// what agents get one for (entra-wire §A2): the real sync service takes no other.
+func (c *Caller) ForSyncService() bool {
+	switch strings.TrimSuffix(c.Audience, "/") {
+	case "https://graph.windows.net", "00000002-0000-0000-c000-000000000000":
+		return true
+	}
+	return false
 }
 
 // HasRole reports whether the caller is an app with one of the roles.
