@@ -45,6 +45,7 @@ var table = []row{
 	{"krb5/etype", values, nil, "cryptography that a reviewer reads without the rest"},
 	{"krb5/pac", values, words("krb5/etype sid"), "its signatures are keyed checksums, its logon information is SIDs"},
 	{"ntlm", values, words("sid"), "the three messages; whose password it is, domain knows"},
+	{"nbfx", values, nil, "a codec of documents: what an operation means, the surface that mounts it knows"},
 	{"gss", values, words("der krb5 krb5/etype krb5/pac ntlm"), "acceptors of both mechanisms, for whoever has a connection"},
 	{"cred", values, words("krb5/etype"), "the forms of a password are keys and hashes"},
 	{"domain/dit", values, words("sid"), "LDAP's data model without a server; objectSid compares as a SID"},
