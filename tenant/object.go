@@ -89,6 +89,16 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// ParseKind is the inverse of String.
+func ParseKind(text string) (Kind, bool) {
+	for k := User; k <= InetOrgPerson; k++ {
+		if k.String() == text {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // Person reports whether objects of the kind have a sign-in name.
 func (k Kind) Person() bool { return k == User || k == InetOrgPerson }
 

@@ -193,12 +193,7 @@ func objectItem(c *scanner, item *tenant.ObjectItem) (f fault) {
 			item.Anchor = field(c, &f, name, maxName)
 		case "type":
 			once(&seen, 2, name, &f)
-			switch field(c, &f, name, maxName) {
-			case "user":
-				item.Kind = tenant.User
-			case "group":
-				item.Kind = tenant.Group
-			}
+			item.Kind, _ = tenant.ParseKind(field(c, &f, name, maxName))
 		case "operation":
 			once(&seen, 4, name, &f)
 			switch field(c, &f, name, maxName) {
