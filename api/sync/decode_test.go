@@ -114,7 +114,7 @@ func TestDecodeObjects(t *testing.T) {
 	b, err := decodeObjects(`{"items":[
 		{"type":"user","operation":"set","sourceAnchor":"a","attributes":{"displayName":"Ada","accountEnabled":false,"employeeId":12,"mail":null,"proxyAddresses":["SMTP:a@x"],"userCertificate":[]}},
 		{"type":"group","operation":"delete","sourceAnchor":"b"},
-		{"type":"device","operation":"set","sourceAnchor":"c"},
+		{"type":"printer","operation":"set","sourceAnchor":"c"},
 		{"operation":"set","sourceAnchor":"d"},
 		{"type":"user","operation":"upsert","sourceAnchor":"e"},
 		{"type":"user","operation":"set","sourceAnchor":"f","attributes":{"mail":"a","MAIL":"b"}},

@@ -233,7 +233,7 @@ func TestTemporaryPasswordsNeedTheFeature(t *testing.T) {
 		w.must(w.SetFeatures(w.ctx, tenant.ForcePasswordChangeOnLogon, tenant.ForcePasswordChangeOnLogon))
 		w.want("stored", h)
 		var refused *tenant.SignInError
-		if _, err := w.SignIn(w.ctx, "ada@contoso.test", "Temp0rary"); !errors.As(err, &refused) || refused.Code != tenant.CodeMustChangePassword {
+		if _, _, err := w.SignIn(w.ctx, "ada@contoso.test", "Temp0rary"); !errors.As(err, &refused) || refused.Code != tenant.CodeMustChangePassword {
 			t.Error(err)
 		}
 	})

@@ -226,14 +226,14 @@ func (w *world) credential(anchor string) *tenant.Credential {
 
 func (w *world) signsIn(anchor, password string) {
 	w.t.Helper()
-	if _, err := w.SignIn(w.ctx, anchor+"@contoso.test", password); err != nil {
+	if _, _, err := w.SignIn(w.ctx, anchor+"@contoso.test", password); err != nil {
 		w.t.Errorf("%s does not sign in: %v", anchor, err)
 	}
 }
 
 func (w *world) refusedSignIn(anchor, password string) {
 	w.t.Helper()
-	if _, err := w.SignIn(w.ctx, anchor+"@contoso.test", password); err == nil {
+	if _, _, err := w.SignIn(w.ctx, anchor+"@contoso.test", password); err == nil {
 		w.t.Errorf("%s signs in with a password that should be none any more", anchor)
 	}
 }
