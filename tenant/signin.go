@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"skyrealm/cred"
@@ -43,7 +44,8 @@ var nobody = func() cred.Digest {
 func (s *Service) SignIn(ctx context.Context, upn, password string) (Object, Session, error) {
 	at := s.Now() // before anything is read: what is revoked from here on ends the session
 	// 1. Who is it? An unknown name goes on to the same work.
-	user, set, err := s.Store.UserByUPN(ctx, upn)
+	// A NUL is in no name, and no text to a database.
+	user, set, err := s.Store.UserByUPN(ctx, strings.ReplaceAll(upn, "\x00", "\ufffd"))
 	unknown := errors.Is(err, ErrNotFound)
 	if err != nil && !unknown {
 		return Object{}, Session{}, err
