@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -440,22 +441,94 @@ func BenchmarkReplyTo50Credentials(b *testing.B) {
 	}
 }
 
-// The worst message for its length costs what Defaults say, not more.
-func BenchmarkDecodeWorst(b *testing.B) {
-	msg := []byte{0x40, 1, 'd'}
-	for i := range 60 {
-		msg = append(msg, xmlns, 2, 'a', 'A'+byte(i), 1, 'n')
+// Defaults hold the largest group that the service takes, member by member.
+func TestGroupOf50000Members(t *testing.T) {
+	e, err := Decode(read(t, "group.bin"), Defaults)
+	if err != nil {
+		t.Fatal(err)
 	}
-	msg = append(msg, xmlns, 1, 'z', 1, 'n')
-	for range Defaults.Nodes - 62 {
-		msg = append(msg, prefixElement+25, 1, 'e', endElement)
-	}
-	msg = append(msg, endElement)
-	b.SetBytes(int64(len(msg)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := Decode(msg, Defaults); err != nil {
-			b.Fatal(err)
+	var members *Element
+	var find func(*Element)
+	find = func(e *Element) {
+		for c := range e.Elements() {
+			if c.Local == "Key" && c.Text() == "member" {
+				members = e.Child(nsArrays, "Value")
+			}
+			find(c)
 		}
+	}
+	find(e)
+	if ns, local := members.Type(); ns != nsArrays || local != "ArrayOfstring" || len(members.Nodes) != 4 {
+		t.Fatal("no members in", ns, local)
+	}
+	members.Nodes = slices.Repeat(members.Nodes, 50_000/4)
+	msg := e.Append(nil)
+	if e, err = Decode(msg, Defaults); err != nil {
+		t.Fatalf("%d bytes: %v", len(msg), err)
+	}
+	find(e)
+	n := 0
+	for m := range members.Elements() {
+		if !strings.HasPrefix(m.Text(), "AAECAwQFBgcICQoLDA0O") {
+			t.Fatal(m.Text())
+		}
+		n++
+	}
+	if n != 50_000 {
+		t.Error(n)
+	}
+}
+
+// dear are the messages that cost most within Defaults.
+func dear() map[string][]byte {
+	within := func(head, each []byte, nodes int) []byte {
+		n := min(Defaults.Nodes/nodes-70, (Defaults.Bytes-len(head)-1)/len(each))
+		return append(append(slices.Clone(head), bytes.Repeat(each, n)...), endElement)
+	}
+	prefixes := []byte{0x40, 1, 'd', xmlns, 1, 'z', 1, 'n'} // the first is found last
+	attrs := []byte{0x40, 1, 'e'}
+	for i := range byte(Defaults.Attributes) {
+		name := []byte{'A' + i%26, 'a' + i/26}
+		if i > 0 {
+			prefixes = append(append(prefixes, xmlns, 2), append(name, 1, 'n')...)
+		}
+		attrs = append(append(append(attrs, shortAttribute, 2), name...), one)
+	}
+	values := within(nil, []byte{1}, 2)
+	values = append([]byte{0x40, 1, 'd', array, 0x40, 1, 'e', endElement, boolText | 1}, append(appendInt31(nil, len(values)-1), values...)...)
+	return map[string][]byte{
+		"prefixes":     within(prefixes, []byte{prefixElement + 25, 1, 'e', endElement}, 1),
+		"attributes":   within([]byte{0x40, 1, 'd'}, append(attrs, endElement), 1+Defaults.Attributes),
+		"an array":     values,
+		"small texts":  within([]byte{0x40, 1, 'd'}, []byte{zero}, 1),
+		"declarations": within([]byte{0x40, 1, 'd'}, []byte{0x40, 1, 'e', shortXmlns, 1, 'n', endElement}, 2),
+		"one text":     within([]byte{0x40, 1, 'd'}, append([]byte{unicode32, 0, 0, 0x20, 0}, make([]byte, 2<<20)...), 1),
+	}
+}
+
+// A server reckons with this much for each message that it decodes at a time.
+func TestWorstMessagesAreBounded(t *testing.T) {
+	for name, msg := range dear() {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Decode(msg, Defaults)
+		runtime.ReadMemStats(&after)
+		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; err != nil || mb > 64 {
+			t.Errorf("%s, %d bytes: %v, %d MiB", name, len(msg), err, mb)
+		}
+	}
+}
+
+func BenchmarkDecodeWorst(b *testing.B) {
+	for name, msg := range dear() {
+		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
+			b.SetBytes(int64(len(msg)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Decode(msg, Defaults); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -50,8 +50,8 @@ type Limits struct {
 }
 
 // Defaults hold a group of 50,000 members and a text of a million UTF-16
-// characters, and keep the tree of the worst message below 20 times its bytes.
-var Defaults = Limits{Bytes: 4 << 20, Depth: 64, Nodes: 250_000, Attributes: 64, Scope: 128, String: 3 << 20}
+// characters. The worst message within them allocates less than 64 MiB.
+var Defaults = Limits{Bytes: 4 << 20, Depth: 64, Nodes: 150_000, Attributes: 64, Scope: 128, String: 3 << 20}
 
 // Namespaces that mean something to the codec itself.
 const (
