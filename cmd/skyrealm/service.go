@@ -14,9 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"skyrealm/api"
 	"skyrealm/domain"
 	"skyrealm/kdc"
@@ -279,8 +276,7 @@ func (s *service) follow(ctx context.Context, founded bool) error {
 
 // serve starts the edges on the listeners that are bound.
 func (s *service) serve() error {
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := newMetrics()
 	edge := func(name string, run func() error) {
 		s.edges.Go(func() {
 			if err := run(); err != nil && s.ctx.Err() == nil {
@@ -293,6 +289,7 @@ func (s *service) serve() error {
 		edge("kdc", func() error { return s.ln.kdc.Serve(s.ctx) })
 		l := &ldapsrv.Server{Replica: s.rep, Directory: &domain.Directory{Replica: s.rep, Store: s.domain, Now: time.Now, Rand: rand.Reader},
 			TLS: s.tls, Now: time.Now, Log: s.log.With("part", "ldap"), Version: version()}
+		domainMetrics(metrics, s.kdc, l, s.rep)
 		edge("ldap", func() error { return l.Serve(s.ctx, s.ln.ldap, false) })
 		edge("ldaps", func() error { return l.Serve(s.ctx, s.ln.ldaps, true) })
 		s.ready.KDC, s.ready.LDAP, s.ready.LDAPS = reach(s.ln.kdc.Addr().String()), reach(s.ln.ldap.Addr().String()), reach(s.ln.ldaps.Addr().String())
