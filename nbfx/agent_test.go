@@ -370,6 +370,7 @@ func TestParseEnvelope(t *testing.T) {
 		{"something else beside", head + "40 01 78 01 56 0e 01 01", ErrEnvelope},
 		{"SOAP 1.1", "56 02 0b 01 73 c2 07 01", ErrEnvelope},
 		{"another root", "40 01 78 01", ErrEnvelope},
+		{"another root around a body", "40 01 78 0b 01 73 04 56 0e 01 01", ErrEnvelope},
 	} {
 		e, err := Decode(unhex(t, x.hex), Defaults)
 		if err != nil {

@@ -2,10 +2,11 @@ package nbfx
 
 import (
 	"encoding/binary"
+	"fmt"
 	"unicode/utf8"
 )
 
-// text reads the data of a text record of an even type.
+// text reads the data of a text record of an even type, and refuses any other.
 func (r *reader) text(kind byte) (Value, error) {
 	v := Value{kind: kind}
 	var err error
@@ -57,7 +58,7 @@ func (r *reader) text(kind byte) (Value, error) {
 	case startList:
 		return r.list()
 	}
-	return v, r.fail(ErrMalformed, "a list's end without start")
+	return v, r.fail(ErrMalformed, fmt.Sprintf("record 0x%02x where a text should be", kind))
 }
 
 func (r *reader) checkFixed(v Value) error {
@@ -87,8 +88,8 @@ func (r *reader) list() (Value, error) {
 		if kind&^1 == endList {
 			return Value{startList, r.b[from : r.at-1 : r.at-1]}, nil
 		}
-		if kind < zero || kind > lastText || kind&1 != 0 || kind == startList {
-			return Value{}, r.fail(ErrMalformed, "no text in a list")
+		if kind == startList {
+			return Value{}, r.fail(ErrMalformed, "a list in a list")
 		}
 		if _, err := r.text(kind); err != nil {
 			return Value{}, err
