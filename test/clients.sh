@@ -42,6 +42,7 @@ missing() {
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does
   have gcc || echo gcc # the race detector links C
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
+  /usr/bin/python3 -c 'import msal' 2>/dev/null || echo python3-msal
 }
 
 # install runs apt-get with no service started and no question asked; stale or
