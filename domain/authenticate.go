@@ -51,8 +51,8 @@ func (r *Replica) ByBindName(name string) *Object {
 // given only to who knows the password.
 func (r *Replica) Authenticate(name, password string) (*Object, error) {
 	o := r.ByBindName(name)
-	nt := nobody
-	if o != nil && !o.Secrets.Current.NT.IsZero() {
+	nt, real := nobody, o != nil && !o.Secrets.Current.NT.IsZero()
+	if real {
 		nt = o.Secrets.Current.NT
 	}
 	// Too long a password is refused before it costs a hash (CVE-2020-1722); an
@@ -60,8 +60,8 @@ func (r *Replica) Authenticate(name, password string) (*Object, error) {
 	if password == "" || cred.CheckPassword(password) != nil {
 		return nil, BadCredentials
 	}
-	right := cred.NTHashOf(password).Equal(nt)
-	if o == nil || !right {
+	// An account without a hash opens to nothing, nobody's password included.
+	if right := cred.NTHashOf(password).Equal(nt); !right || !real {
 		return nil, BadCredentials
 	}
 	return o, o.MaySignIn()
