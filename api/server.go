@@ -23,6 +23,7 @@ import (
 	"skyrealm/api/graph"
 	"skyrealm/api/oauth"
 	"skyrealm/api/problem"
+	"skyrealm/api/provisioning"
 	"skyrealm/api/sync"
 	"skyrealm/tenant"
 )
@@ -161,6 +162,10 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Get("/events", agents.Events)
 		r.Get("/users/{key}/timeline", agents.Timeline)
 	})
+
+	// Agents of the real service. The token is in the body; every answer is theirs.
+	root.With(recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).
+		Handle("/provisioningservice.svc", &provisioning.Handler{Tenant: e.Tenant, Authenticate: e.bearer})
 	return root
 }
 

@@ -200,6 +200,10 @@ var attributes = map[string]setter{
 	"netbiosname":                 text(func(o *Object) *string { return &o.Profile.OnPremisesNetBIOSName }),
 	"onpremisesecurityidentifier": securityIdentifier, // sic: the wire says "onPremise"
 	"usercertificate":             certificates,
+	"deviceid":                    deviceID,
+	"devicetrusttype":             text(func(o *Object) *string { return &o.Profile.TrustType }),
+	"deviceostype":                text(func(o *Object) *string { return &o.Profile.OS }),
+	"deviceosversion":             text(func(o *Object) *string { return &o.Profile.OSVersion }),
 }
 
 // phone keeps telephoneNumber as the first business phone, as Graph shows it.

@@ -89,12 +89,14 @@ type ObjectItem struct {
 	Kind       Kind
 	Operation  Operation
 	Anchor     string
+	Object     ID // names the object where the anchor is left out; it has to have one
 	Attributes map[string]any
 }
 
 // HashItem is one user's password change of an agent's batch.
 type HashItem struct {
 	Anchor     string
+	Object     ID // names the user where the anchor is left out
 	Changed    time.Time
 	Digest     string      // entra-wire §B text; not yet checked
 	Legacy     cred.Sealed // "" for none

@@ -146,4 +146,9 @@ type Store interface {
 	// TakeDevice removes an approved device code, or returns ErrNotFound where
 	// someone else has.
 	TakeDevice(ctx context.Context, hash [32]byte) error
+
+	// ReadBack returns up to limit objects beyond since.USN in the feed's order,
+	// without those that had been deleted by since.From, and the feed's head. Of
+	// the zero since, From is the head.
+	ReadBack(ctx context.Context, since Since, limit int) ([]Listed, USN, error)
 }

@@ -45,6 +45,10 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	check.tooOld = from.Build != "" && before(from.Build, legacyBuild)
 
 	// 2. Whose are they?
+	items, refused, err := named(ctx, s.Store, items, func(i *HashItem) (*ID, *string) { return &i.Object, &i.Anchor })
+	if err != nil {
+		return BatchResult{}, err
+	}
 	anchors := make([]string, 0, len(items))
 	for i := range items {
 		if checkAnchor(items[i].Anchor) == nil {
@@ -68,8 +72,12 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	for i := range items {
 		results[i].Anchor = items[i].Anchor
 		user := users[items[i].Anchor]
-		set, refusal := check.item(&items[i], user)
+		set, refusal := Credential{}, refused[i]
+		if refusal == nil {
+			set, refusal = check.item(&items[i], user)
+		}
 		if refusal != nil {
+			results[i].ID = items[i].Object
 			results[i].Reason, results[i].Detail = refusal.reason, refusal.detail
 			continue
 		}

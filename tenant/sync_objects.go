@@ -39,12 +39,20 @@ func (s *Service) syncObjects(ctx context.Context, from Origin, items []ObjectIt
 
 	// 2. What do the items mean, each for itself?
 	b := &objectBatch{settings: settings, now: s.Now().UTC(), results: make([]ItemResult, len(items))}
+	items, refused, err := named(ctx, s.Store, items, func(i *ObjectItem) (*ID, *string) { return &i.Object, &i.Anchor })
+	if err != nil {
+		return BatchResult{}, err
+	}
 	if err := b.read(ctx, s.Store, items); err != nil {
 		return BatchResult{}, err
 	}
 	for i := range items {
 		item := &items[i]
 		b.results[i].Anchor = item.Anchor
+		if no := refused[i]; no != nil {
+			b.results[i].ID, b.results[i].Reason, b.results[i].Detail = item.Object, no.reason, no.detail
+			continue
+		}
 		w, err := b.item(s, item)
 		switch refusal := (*attributeError)(nil); {
 		case errors.As(err, &refusal):

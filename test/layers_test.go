@@ -53,11 +53,12 @@ var table = []row{
 	{"tenant", rules, words("cred sid"), "it can seal a legacy hash; that it sees nothing of the domain keeps it from opening one"},
 	{"domain", rules, words("tenant cred sid domain/dit krb5/etype krb5/pac ntlm"), "it follows the tenant, never the other way"},
 
-	{"api", edges, words("api/sync api/graph api/oauth api/portal api/problem tenant cred"), "mounts the surfaces; what happens is the tenant's to say"},
+	{"api", edges, words("api/sync api/graph api/oauth api/portal api/provisioning api/problem tenant cred"), "mounts the surfaces; what happens is the tenant's to say"},
 	{"api/sync", edges, words("tenant cred api/problem"), "a surface knows no other surface"},
 	{"api/graph", edges, words("tenant cred api/problem"), "a surface knows no other surface"},
 	{"api/oauth", edges, words("tenant cred api/problem"), "a surface knows no other surface"},
 	{"api/portal", edges, words("tenant cred api/problem"), "a surface knows no other surface"},
+	{"api/provisioning", edges, words("tenant cred nbfx api/problem"), "a surface knows no other surface; its codec is a value"},
 	{"api/problem", edges, words("tenant cred"), "the one place that maps the rules' errors to HTTP"},
 	{"kdc", edges, words("domain krb5 krb5/etype krb5/pac cred der sid"), "a sign-in touches the replica alone, so it survives a database outage"},
 	{"ldapsrv", edges, words("domain domain/dit gss der sid ldapsrv/ldapmsg"), "reads the replica, writes through domain"},

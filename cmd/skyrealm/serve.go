@@ -28,6 +28,8 @@ type serveCmd struct {
 	LDAP   string `help:"LDAP port." name:"ldap" default:":10389" env:"SKYREALM_LDAP" placeholder:":PORT"`
 	LDAPS  string `help:"LDAP over TLS port." name:"ldaps" default:":10636" env:"SKYREALM_LDAPS" placeholder:":PORT"`
 
+	AlsoKnownAs []string `help:"More names for the server's certificate, for clients that call it by another service's." name:"also-known-as" env:"SKYREALM_ALSO_KNOWN_AS" placeholder:"NAME"`
+
 	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
 }
 
@@ -61,6 +63,7 @@ type config struct {
 	listen               string
 	https, kdc           string
 	ldap, ldaps          string
+	alsoKnownAs          []string
 	allowRC4             bool
 }
 
@@ -70,7 +73,7 @@ func (c *serveCmd) config() (config, error) {
 		return config{}, err
 	}
 	cfg := config{
-		data: data, database: c.Database, listen: c.Listen, allowRC4: c.AllowRC4,
+		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
 	}
 	for _, r := range strings.Split(c.Roles, ",") {

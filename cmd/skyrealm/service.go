@@ -223,7 +223,7 @@ func (s *service) describe(settings *tenant.Settings, now time.Time) error {
 	if s.cfg.listen != "" && s.cfg.listen != "localhost" && s.cfg.listen != "127.0.0.1" && s.cfg.listen != "::1" && s.cfg.listen != "0.0.0.0" && s.cfg.listen != "::" {
 		names = append(names, s.cfg.listen)
 	}
-	cert, caFile, err := certificates(s.cfg.data, names, now)
+	cert, caFile, err := certificates(s.cfg.data, append(names, s.cfg.alsoKnownAs...), now)
 	if err != nil {
 		return err
 	}
