@@ -15,7 +15,7 @@ import (
 )
 
 type serveCmd struct {
-	Data     string `help:"Data directory; made at the first start." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
+	Data     string `help:"Data directory (skyrealm-data); made at the first start." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
 	Database string `help:"PostgreSQL URL. Without it a private server runs in the data directory." env:"SKYREALM_DATABASE" placeholder:"URL"`
 
 	TenantDomain string `help:"The tenant's domain, for the first start (contoso.test)." env:"SKYREALM_TENANT_DOMAIN" placeholder:"NAME"`
