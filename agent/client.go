@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"skyrealm/cred"
 )
 
 // Limits of one request, which the service may tighten (Configuration.Limits).
@@ -44,8 +46,8 @@ func (Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, "[redacted]") }
 func (Secret) LogValue() slog.Value         { return slog.StringValue("[redacted]") }
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Client talks to one tenant's sync API. All fields are required. It may be used
-// from many goroutines if Rand may.
+// Client talks to one tenant's sync API. All fields but Machine are required. It
+// may be used from many goroutines if Rand may.
 type Client struct {
 	BaseURL  string       // https://host:port
 	HTTP     *http.Client // with the CA pool that knows the server
@@ -53,6 +55,7 @@ type Client struct {
 	Secret   Secret
 	Now      func() time.Time
 	Rand     io.Reader
+	Machine  string // names this installation in the service's events; may be empty
 
 	mu      sync.Mutex
 	token   string
@@ -168,6 +171,9 @@ func (c *Client) send(ctx context.Context, method, path, authorization, kind str
 	if body != nil {
 		req.Header.Set("Content-Type", kind)
 	}
+	if c.Machine != "" {
+		req.Header.Set("x-ms-aadmsods-machineid", c.Machine)
+	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return 0, err
@@ -178,6 +184,9 @@ func (c *Client) send(ctx context.Context, method, path, authorization, kind str
 		return 0, err
 	}
 	if resp.StatusCode/100 == 2 {
+		if into == nil {
+			return 0, nil
+		}
 		if err := json.Unmarshal(answer, into); err != nil {
 			return 0, fmt.Errorf("agent: the answer to %s is no JSON of the sync API", path)
 		}
@@ -260,6 +269,16 @@ type Configuration struct {
 		Bytes int `json:"bytes"`
 	} `json:"limits"`
 	Now time.Time `json:"now"`
+
+	Features      int64 `json:"features"`
+	ObjectSeconds int   `json:"objectIntervalSeconds"`
+	HashSeconds   int   `json:"hashIntervalSeconds"`
+	// FullPasswordSync is since when all passwords are asked for again.
+	FullPasswordSync time.Time `json:"fullPasswordSync"`
+	Deletions        struct {
+		Prevention string `json:"synchronizationPreventionType"` // disabled, enabledForCount, enabledForPercentage
+		Threshold  int    `json:"alertThreshold"`
+	} `json:"accidentalDeletionPrevention"`
 }
 
 // Configuration asks for it.
@@ -267,6 +286,26 @@ func (c *Client) Configuration(ctx context.Context) (Configuration, error) {
 	var out Configuration
 	err := c.call(ctx, http.MethodGet, "/sync/v1/configuration", nil, &out)
 	return out, err
+}
+
+// Heartbeat tells the service that the agent lives and has nothing to send.
+func (c *Client) Heartbeat(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/sync/v1/heartbeat", nil, nil)
+}
+
+// sealer is what hash items for the tenant are made with.
+func (c *Client) sealer(config *Configuration) (*sealer, error) {
+	// The service's clock as of its answer, moved on by ours: never ahead of it.
+	ahead := c.Now().Sub(config.Now)
+	s := &sealer{tenant: config.TenantID, rand: c.Rand, now: func() time.Time { return c.Now().Add(-ahead) }}
+	if config.LegacyHashes {
+		key, err := cred.ParsePublicJWK(config.LegacyKey)
+		if err != nil {
+			return nil, err
+		}
+		s.key = &key
+	}
+	return s, nil
 }
 
 // Object is one user or group of a batch, in the API's form. Attributes are

@@ -236,30 +236,38 @@ func (s *sealer) hash(l *line) (Hash, error) {
 		return Hash{}, errors.New("without a password or an ntHash there is nothing to sign in with")
 	}
 
+	return s.item(l.SourceAnchor, legacy, l.PwdLastSet.at, l.PwdLastSet.mustChange, func(anchor string, at time.Time, _ cred.Legacy) []byte {
+		// A second run of the same file changes nothing. A salt need not be
+		// secret, only no other user's.
+		sum := sha256.Sum256([]byte("skyrealm salt\x00" + anchor + "\x00" + at.Format(time.RFC3339Nano)))
+		return sum[:]
+	})
+}
+
+// item makes a hash item of a password that was changed at a time, zero for now.
+// salt makes the salt of the digest from what is always the same of one change,
+// so that a re-send gives the same digest; where there is no date, it is random.
+func (s *sealer) item(anchor string, legacy cred.Legacy, at time.Time, mustChange bool, salt func(string, time.Time, cred.Legacy) []byte) (Hash, error) {
 	// The date orders a user's changes, and what is sealed is bound to it. The
 	// service moves a date in its future to the present, and then what was
 	// sealed would open no more: so it is never later than its clock.
-	changed, salt := s.now(), s.rand
-	if at := l.PwdLastSet.at; !at.IsZero() && at.Before(changed) {
-		changed = at
-		// The same change gives the same digest, so a second run changes
-		// nothing. A salt need not be secret, only no other user's.
-		sum := sha256.Sum256([]byte("skyrealm salt\x00" + l.SourceAnchor + "\x00" + at.Format(time.RFC3339Nano)))
-		salt = bytes.NewReader(sum[:])
+	changed, random := s.now(), s.rand
+	if !at.IsZero() && at.Before(changed) {
+		changed, random = at, bytes.NewReader(salt(anchor, at, legacy))
 	}
 	changed = changed.UTC().Truncate(time.Microsecond)
-	digest, err := cred.NewDigest(legacy.NT, salt)
+	digest, err := cred.NewDigest(legacy.NT, random)
 	if err != nil {
 		return Hash{}, err
 	}
 	out := Hash{
-		Anchor:     l.SourceAnchor,
+		Anchor:     anchor,
 		Changed:    changed.Format("2006-01-02T15:04:05.000000Z"),
 		Digest:     digest.Expose(), // the one thing that the tenant verifies with
-		MustChange: l.PwdLastSet.mustChange,
+		MustChange: mustChange,
 	}
 	if s.key != nil {
-		bound := cred.Binding{Tenant: s.tenant, Subject: l.SourceAnchor, Version: changed.UnixMicro()}
+		bound := cred.Binding{Tenant: s.tenant, Subject: anchor, Version: changed.UnixMicro()}
 		sealed, err := s.key.Seal(bound, legacy, s.rand)
 		if err != nil {
 			return Hash{}, err

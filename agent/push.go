@@ -9,9 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
-
-	"skyrealm/cred"
 )
 
 const (
@@ -43,7 +40,7 @@ type Failure struct {
 // push is one run.
 type push struct {
 	*Client
-	seal     sealer
+	seal     *sealer
 	items    int // most items in a batch
 	bytes    int // most bytes in a batch
 	progress func(done, total int)
@@ -66,22 +63,10 @@ func (c *Client) Push(ctx context.Context, r io.Reader, progress func(done, tota
 	if err != nil {
 		return Summary{}, err
 	}
-	p := &push{Client: c, items: maxItems, bytes: maxBytes, progress: progress, summary: Summary{Reasons: map[string]int{}}}
-	if n := config.Limits.Items; n > 0 && n < p.items {
-		p.items = n
-	}
-	if n := config.Limits.Bytes; n > 0 && n < p.bytes {
-		p.bytes = n
-	}
-	// The service's clock as of its answer, moved on by ours: never ahead of it.
-	ahead := c.Now().Sub(config.Now)
-	p.seal = sealer{tenant: config.TenantID, rand: c.Rand, now: func() time.Time { return c.Now().Add(-ahead) }}
-	if config.LegacyHashes {
-		key, err := cred.ParsePublicJWK(config.LegacyKey)
-		if err != nil {
-			return Summary{}, err
-		}
-		p.seal.key = &key
+	p := &push{Client: c, progress: progress, summary: Summary{Reasons: map[string]int{}}}
+	p.items, p.bytes = limits(&config)
+	if p.seal, err = c.sealer(&config); err != nil {
+		return Summary{}, err
 	}
 	file, ok := r.(io.ReadSeeker)
 	if !ok {
