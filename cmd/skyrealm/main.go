@@ -65,9 +65,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	err = command.Run(&env{ctx: ctx, log: logger(&c, stderr), stdout: stdout, stderr: stderr})
 	var usage *usageError
+	var status *statusError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &status):
+		fmt.Fprintf(stderr, "skyrealm: %v\n", err)
+		return status.status
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "skyrealm: %v\n", err)
 		return exitUsage
@@ -75,6 +79,14 @@ func run(args []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "skyrealm: %v\n", err)
 	return exitFailure
 }
+
+// statusError is a failure that a script tells from others by its exit status.
+type statusError struct {
+	status int
+	error
+}
+
+func (e *statusError) Unwrap() error { return e.error }
 
 // usageError is a command line that can't be meant.
 type usageError struct{ text string }
