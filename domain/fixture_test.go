@@ -36,7 +36,7 @@ var testNow = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 // world is a domain without a database: records go straight into a replica.
 type world struct {
-	t    *testing.T
+	t    testing.TB
 	rep  *Replica
 	rand *stream
 	usn  USN
@@ -44,7 +44,7 @@ type world struct {
 	ou   ID // AADDC Users
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, rand: &stream{}, rid: 1103}
 	tid, _ := tenant.NewID(w.rand)

@@ -84,6 +84,9 @@ func (r *Replica) Forms(user tenant.ID) []tenant.Form {
 	return forms
 }
 
+// synced reports whether the object follows one of the tenant's.
+func (o *Object) synced() bool { return o.Key != o.GUID }
+
 // critical reports whether the object came with the domain, which nobody may
 // change or delete.
 func (o *Object) critical() bool { return string(o.Entry.First(aCritical)) == "TRUE" }

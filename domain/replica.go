@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"skyrealm/domain/dit"
+	"skyrealm/sid"
 	"skyrealm/tenant"
 )
 
@@ -27,16 +28,18 @@ type Replica struct {
 	bySAM  table[string, *Object]
 	byUPN  table[string, *Object]
 	bySPN  table[string, *Object]
-	byAttr table[attrKey, []*Object]
-	// tree holds every object in the order of treeKey. The writer publishes a
-	// new version after each batch; older ones stay whole for who reads them.
-	tree atomic.Pointer[btree.Map[string, *Object]]
+	// view is what searches see. The writer publishes a new one after each
+	// batch; older ones stay whole for who reads them.
+	view atomic.Pointer[view]
 
 	// groupsOf maps a member's key to the keys of the groups that name it.
 	groupsOf table[ID, []ID]
 	epoch    atomic.Int64
 
-	orphans map[ID][]Record // the writer's own: records whose parent has not come yet
+	// The writer's own: the records whose parent has not come yet, by GUID, and
+	// the GUIDs of those that wait for a parent, some of which may be gone since.
+	waiting map[ID]Record
+	orphans map[ID][]ID
 
 	mu      sync.Mutex
 	usn     USN
@@ -44,10 +47,31 @@ type Replica struct {
 	changed chan struct{} // closed and renewed when usn or tenant rises
 }
 
-type attrKey struct {
+// view is one moment of the directory.
+type view struct {
+	tree   *btree.Map[string, *Object] // every object, in the order of treeKey
+	values *btree.BTreeG[place]        // the values of indexed attributes
+}
+
+// place is where an object stands in the index: by attribute and normal form of
+// the value, and among those that share it in the order of the tree.
+type place struct {
 	attr  int
 	value string
+	o     *Object
 }
+
+func (a place) before(b place) bool {
+	switch {
+	case a.attr != b.attr:
+		return a.attr < b.attr
+	case a.value != b.value:
+		return a.value < b.value
+	}
+	return a.o.treeKey < b.o.treeKey
+}
+
+func (v *view) copy() *view { return &view{v.tree.Copy(), v.values.Copy()} }
 
 // indexed are the attributes that searches find entries by, beside names.
 var indexed = []*dit.AttrType{
@@ -59,10 +83,11 @@ var indexed = []*dit.AttrType{
 func NewReplica(info Info) *Replica {
 	r := &Replica{
 		Info:    info,
-		orphans: map[ID][]Record{},
+		waiting: map[ID]Record{},
+		orphans: map[ID][]ID{},
 		changed: make(chan struct{}),
 	}
-	r.tree.Store(btree.NewMap[string, *Object](0))
+	r.view.Store(&view{btree.NewMap[string, *Object](0), btree.NewBTreeGOptions(place.before, btree.Options{NoLocks: true})})
 	return r
 }
 
@@ -72,16 +97,24 @@ func NewReplica(info Info) *Replica {
 // A record that makes no object is left out and named in the error; all others
 // are in, so that one corrupt row costs one account.
 func (r *Replica) Apply(records []Record, upTo tenant.USN) error {
-	tree := r.tree.Load().Copy()
-	var bad []error
-	for i := range records {
-		if err := r.apply(tree, &records[i]); err != nil {
-			bad = append(bad, err)
-		}
+	r.mu.Lock()
+	idle := len(records) == 0 && upTo <= r.tenant
+	r.mu.Unlock()
+	if idle { // a poll: what waits need not wake, what is remembered holds
+		return nil
 	}
-	// The caches of group closures hold for one epoch.
-	r.epoch.Add(1)
-	r.tree.Store(tree)
+	var bad []error
+	if len(records) > 0 {
+		v := r.view.Load().copy()
+		for i := range records {
+			if err := r.apply(v, &records[i]); err != nil {
+				bad = append(bad, err)
+			}
+		}
+		// The caches of group closures hold for one epoch.
+		r.epoch.Add(1)
+		r.view.Store(v)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,12 +127,17 @@ func (r *Replica) Apply(records []Record, upTo tenant.USN) error {
 	return errors.Join(bad...)
 }
 
-func (r *Replica) apply(tree *btree.Map[string, *Object], rec *Record) error {
+func (r *Replica) apply(v *view, rec *Record) error {
+	delete(r.waiting, rec.GUID) // this is the newer state
 	old, known := r.byGUID.get(rec.GUID)
+	var was []ID
+	if known {
+		was = old.Members
+	}
 	if rec.Deleted {
 		if known {
-			r.forget(tree, old)
-			r.link(old.Key, old.Members, nil)
+			r.forget(v, old)
+			r.link(old.Key, was, nil)
 		}
 		return nil
 	}
@@ -109,60 +147,67 @@ func (r *Replica) apply(tree *btree.Map[string, *Object], rec *Record) error {
 		if !ok {
 			// The feed is in the order of the last change, so a child may come
 			// before a parent that was changed after it.
-			r.orphans[rec.Parent] = append(r.orphans[rec.Parent], *rec)
+			r.waiting[rec.GUID] = *rec
+			r.orphans[rec.Parent] = append(r.orphans[rec.Parent], rec.GUID)
 			return nil
 		}
 		parent = p.Entry.DN
 	}
 	o, err := newObject(&r.Info, rec, parent)
-	if known {
-		r.forget(tree, old)
-	}
 	if err != nil {
+		if known {
+			r.forget(v, old)
+			r.link(old.Key, was, nil)
+		}
 		return err
 	}
-	r.learn(tree, o)
-	var was []ID
+	// In this order: at no moment is the object without its names.
+	r.learn(v, o)
 	if known {
-		was = old.Members
+		r.forget(v, old)
 	}
 	r.link(o.Key, was, o.Members)
-	waiting := r.orphans[rec.GUID]
+	children := r.orphans[rec.GUID]
 	delete(r.orphans, rec.GUID)
 	var bad []error
-	for i := range waiting {
-		bad = append(bad, r.apply(tree, &waiting[i]))
+	for _, id := range children {
+		if child, ok := r.waiting[id]; ok && child.Parent == rec.GUID {
+			bad = append(bad, r.apply(v, &child))
+		}
 	}
 	return errors.Join(bad...)
 }
 
 // learn puts the object under all of its names.
-func (r *Replica) learn(tree *btree.Map[string, *Object], o *Object) {
+func (r *Replica) learn(v *view, o *Object) {
 	r.byGUID.put(o.GUID, o)
 	r.byKey.put(o.Key, o)
-	tree.Set(o.treeKey, o)
+	v.tree.Set(o.treeKey, o)
 	if o.RID != 0 {
 		r.byRID.put(o.RID, o)
 	}
 	if o.SAM != "" {
 		r.bySAM.put(fold(o.SAM), o)
 	}
-	if o.UPN != "" {
+	// The tenant's users have unique names, and what is made in the domain takes
+	// none of theirs, whichever came first.
+	if has, taken := r.byUPN.get(fold(o.UPN)); o.UPN != "" && !(taken && has.synced() && !o.synced()) {
 		r.byUPN.put(fold(o.UPN), o)
 	}
 	for _, spn := range o.SPNs {
 		r.bySPN.put(fold(spn), o)
 	}
-	for _, k := range o.indexKeys() {
-		was, _ := r.byAttr.get(k)
-		r.byAttr.put(k, append(slices.Clip(was), o))
+	for _, p := range o.places() {
+		v.values.Set(p)
 	}
 }
 
 // forget takes the object from under its names, but not from under those that
-// another has taken since.
-func (r *Replica) forget(tree *btree.Map[string, *Object], o *Object) {
-	tree.Delete(o.treeKey)
+// another, or a newer state of its own, has taken since.
+func (r *Replica) forget(v *view, o *Object) {
+	if now, ok := v.tree.Get(o.treeKey); ok && now == o {
+		v.tree.Delete(o.treeKey)
+	}
 	dropIf(&r.byGUID, o.GUID, o)
 	dropIf(&r.byKey, o.Key, o)
 	dropIf(&r.byRID, o.RID, o)
@@ -171,29 +216,25 @@ func (r *Replica) forget(tree *btree.Map[string, *Object], o *Object) {
 	for _, spn := range o.SPNs {
 		dropIf(&r.bySPN, fold(spn), o)
 	}
-	for _, k := range o.indexKeys() {
-		was, _ := r.byAttr.get(k)
-		left := slices.DeleteFunc(slices.Clone(was), func(x *Object) bool { return x == o })
-		if len(left) == 0 {
-			r.byAttr.drop(k)
-		} else {
-			r.byAttr.put(k, left)
+	for _, p := range o.places() {
+		if now, ok := v.values.Get(p); ok && now.o == o {
+			v.values.Delete(p)
 		}
 	}
 }
 
-// indexKeys are where the object stands in byAttr. A value that can't be
+// places are where the object stands in the index. A value that can't be
 // compared stands nowhere.
-func (o *Object) indexKeys() []attrKey {
-	var keys []attrKey
+func (o *Object) places() []place {
+	var places []place
 	for _, t := range indexed {
-		for _, v := range o.Entry.Get(t) {
-			if n := dit.Normalise(t, v); n != "" {
-				keys = append(keys, attrKey{t.Index, n})
+		for _, value := range o.Entry.Get(t) {
+			if n := dit.Normalise(t, value); n != "" {
+				places = append(places, place{t.Index, n, o})
 			}
 		}
 	}
-	return keys
+	return places
 }
 
 func dropIf[K comparable](t *table[K, *Object], k K, o *Object) {
@@ -241,9 +282,8 @@ func (r *Replica) ByRID(rid uint32) *Object { o, _ := r.byRID.get(rid); return o
 // BySAM finds an account or group by sAMAccountName.
 func (r *Replica) BySAM(name string) *Object { o, _ := r.bySAM.get(fold(name)); return o }
 
-// ByUPN finds an account by userPrincipalName, or by the implicit one,
-// sAMAccountName@domain, which no account's explicit name may hide
-// ([MS-ADTS] §5.1.1.1.1).
+// ByUPN finds an account by userPrincipalName, or where none has that by the
+// implicit one, sAMAccountName@domain ([MS-ADTS] §5.1.1.1.1).
 func (r *Replica) ByUPN(upn string) *Object {
 	if o, ok := r.byUPN.get(fold(upn)); ok {
 		return o
@@ -266,7 +306,7 @@ func (r *Replica) BySPN(spn string) *Object { o, _ := r.bySPN.get(fold(spn)); re
 
 // ByDN finds an object by its distinguished name.
 func (r *Replica) ByDN(dn dit.DN) *Object {
-	o, _ := r.tree.Load().Get(treeKey(dn))
+	o, _ := r.view.Load().tree.Get(treeKey(dn))
 	return o
 }
 
@@ -276,14 +316,21 @@ func (r *Replica) ByReference(ref dit.Reference) *Object {
 	case ref.GUID != nil:
 		return r.ByGUID(wireGUID(ref.GUID))
 	case ref.SID != "":
-		if d, rid, ok := ref.SID.Split(); ok && d == r.Info.SID {
-			return r.ByRID(rid)
-		}
-		return nil
+		return r.bySID(ref.SID)
 	case ref.WellKnown != nil:
 		return r.wellKnown(ref)
 	}
 	return r.ByDN(ref.DN)
+}
+
+func (r *Replica) bySID(s sid.SID) *Object {
+	if s == r.Info.SID {
+		return r.ByGUID(r.Info.GUID)
+	}
+	if d, rid, ok := s.Split(); ok && d == r.Info.SID {
+		return r.ByRID(rid)
+	}
+	return nil
 }
 
 func (r *Replica) wellKnown(ref dit.Reference) *Object {
@@ -337,4 +384,4 @@ func (r *Replica) wait(ctx context.Context, reached func() bool) error {
 }
 
 // Len returns how many objects there are.
-func (r *Replica) Len() int { return r.tree.Load().Len() }
+func (r *Replica) Len() int { return r.view.Load().tree.Len() }

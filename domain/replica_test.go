@@ -127,9 +127,10 @@ func TestLinks(t *testing.T) {
 		"(userAccountControl:1.2.840.113556.1.4.803:=2)":                           "krbtgt",
 		"(&(objectClass=group)(!(cn=Domain*)))":                                    "inner outer",
 		"(objectSid=" + w.rep.Info.SID.Append(ada.RID).String() + ")":              "ada",
-		"(unicodePwd=*)":                                     "",
-		"(&(memberOf=*)(objectClass=user))":                  "ada",
-		"(servicePrincipalName=LDAP/dc1.aadds.contoso.test)": "DC1$",
+		"(objectSid=S-1-5-32-544)":                                                 "",
+		"(unicodePwd=*)":                                                           "",
+		"(&(memberOf=*)(objectClass=user))":                                        "ada",
+		"(servicePrincipalName=LDAP/dc1.aadds.contoso.test)":                       "DC1$",
 	} {
 		if got := strings.Join(search(filter), " "); got != want {
 			t.Errorf("%s finds %q, want %q", filter, got, want)

@@ -3,10 +3,10 @@ package domain
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"skyrealm/domain/dit"
+	"skyrealm/sid"
 )
 
 // NoSuchObjectError is a name that the directory does not hold; Matched is the
@@ -25,9 +25,9 @@ var ErrTooMuch = errors.New("domain: search limit reached")
 // the tree. after, where not "", is the place of an earlier search's last
 // object ([Object.Place]): the search goes on behind it.
 func (r *Replica) Search(base dit.DN, scope dit.Scope, filter *dit.Filter, after string, yield func(*Object) bool) error {
-	tree := r.tree.Load()
+	v := r.view.Load()
 	key := treeKey(base)
-	root, ok := tree.Get(key)
+	root, ok := v.tree.Get(key)
 	if !ok {
 		return &NoSuchObjectError{r.matched(base)}
 	}
@@ -39,17 +39,15 @@ func (r *Replica) Search(base dit.DN, scope dit.Scope, filter *dit.Filter, after
 	}
 
 	// An equality on an indexed attribute names the few that can match.
-	if few, ok := r.candidates(filter); ok {
-		for _, o := range few {
-			if scope.Contains(base, o.Entry.DN) && o.treeKey > after && filter.Match(o.Entry, r) && !yield(o) {
-				return nil
-			}
-		}
+	if t, value, ok := filter.Equality(isIndexed); ok {
+		r.candidates(v, t, value, after, func(o *Object) bool {
+			return o.treeKey <= after || !scope.Contains(base, o.Entry.DN) || !filter.Match(o.Entry, r) || yield(o)
+		})
 		return nil
 	}
 
 	depth := strings.Count(key, "\x00")
-	it := tree.Iter()
+	it := v.tree.Iter()
 	for ok := it.Seek(max(key, after)); ok && strings.HasPrefix(it.Key(), key); {
 		o := it.Value()
 		below := strings.Count(it.Key(), "\x00") - depth
@@ -94,41 +92,30 @@ func (r *Replica) matched(dn dit.DN) dit.DN {
 	return dit.DN{}
 }
 
-// candidates returns the objects that an indexed equality of the filter leaves,
-// in the order of the tree; ok is false where the filter has none.
-func (r *Replica) candidates(filter *dit.Filter) (few []*Object, ok bool) {
-	t, value, ok := filter.Equality(isIndexed)
-	if !ok {
-		return nil, false
-	}
-	one := func(o *Object) ([]*Object, bool) {
-		if o == nil {
-			return nil, true
-		}
-		return []*Object{o}, true
-	}
+// candidates calls yield with the objects that an equality on an indexed attribute
+// leaves, in the order of the tree from the place after on, until it returns false.
+func (r *Replica) candidates(v *view, t *dit.AttrType, value, after string, yield func(*Object) bool) {
+	var one *Object
 	switch t {
 	case aSAM:
-		o, _ := r.bySAM.get(fold(value))
-		return one(o)
+		one, _ = r.bySAM.get(fold(value))
 	case aUPN:
-		o, _ := r.byUPN.get(fold(value))
-		return one(o)
+		one, _ = r.byUPN.get(fold(value))
 	case aSPN:
-		o, _ := r.bySPN.get(fold(value))
-		return one(o)
+		one, _ = r.bySPN.get(fold(value))
 	case aGUID:
-		if len(value) != 16 {
-			return nil, true
+		if len(value) == 16 {
+			one = r.ByGUID(wireGUID([]byte(value)))
 		}
-		return one(r.ByGUID(wireGUID([]byte(value))))
+	case aSID:
+		one = r.bySID(sid.SID(value))
+	default:
+		from := place{t.Index, value, &Object{treeKey: after}}
+		v.values.Ascend(from, func(p place) bool { return p.attr == t.Index && p.value == value && yield(p.o) })
 	}
-	if few, _ = r.byAttr.get(attrKey{t.Index, value}); len(few) > 1 {
-		// The index is in the order of learning; a search that goes on behind a
-		// place would lose those that were learnt too late.
-		few = slices.SortedFunc(slices.Values(few), func(a, b *Object) int { return strings.Compare(a.treeKey, b.treeKey) })
+	if one != nil {
+		yield(one)
 	}
-	return few, true
 }
 
 // Indexed reports whether a search with this filter looks at few objects only,
@@ -140,7 +127,7 @@ func (r *Replica) Indexed(filter *dit.Filter) bool {
 
 func isIndexed(t *dit.AttrType) bool {
 	switch t {
-	case aSAM, aUPN, aSPN, aGUID:
+	case aSAM, aUPN, aSPN, aGUID, aSID:
 		return true
 	}
 	for _, x := range indexed {
