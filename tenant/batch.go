@@ -121,8 +121,10 @@ type Configuration struct {
 	HashInterval    time.Duration
 	Legacy          bool   // legacy hashes are wanted
 	DomainKey       []byte // public JWK to seal them for
-	Realm           string
-	MaxItems        int
+	// EnvelopeCertificate is what agents of the real service encrypt them for.
+	EnvelopeCertificate []byte
+	Realm               string
+	MaxItems            int
 	// FullPasswordSync is since when all passwords are asked for again.
 	FullPasswordSync time.Time
 	Deletions        Deletions

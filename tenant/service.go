@@ -40,8 +40,11 @@ func (s *Service) Configuration(ctx context.Context) (Configuration, error) {
 		HashInterval:    2 * time.Minute,
 		Legacy:          set.DomainServices,
 		DomainKey:       set.DomainKey,
-		Realm:           set.Realm,
-		MaxItems:        MaxBatchItems,
+
+		EnvelopeCertificate: set.EnvelopeCertificate,
+
+		Realm:    set.Realm,
+		MaxItems: MaxBatchItems,
 
 		FullPasswordSync: set.FullPasswordSync,
 		Deletions:        set.Deletions,

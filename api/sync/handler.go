@@ -68,6 +68,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		HashSeconds     int             `json:"hashIntervalSeconds"`
 		LegacyHashes    bool            `json:"legacyHashes"`
 		LegacyKey       json.RawMessage `json:"legacyKey,omitempty"`
+		Certificate     []byte          `json:"legacyCertificate,omitempty"` // DER, for the envelopes of the real service's agents
 		Limits          limits          `json:"limits"`
 		// Now lets an agent with a wrong clock date its changes: a date in the
 		// future is clamped on receipt, and what was sealed under it is lost.
@@ -80,7 +81,7 @@ func (h *Handler) Configuration(w http.ResponseWriter, r *http.Request) {
 		c.TenantID.String(), c.DisplayName, c.InitialDomain, c.VerifiedDomains, c.Realm,
 		c.DirSync, c.PasswordSync, int64(c.Features),
 		int(c.ObjectInterval / time.Second), int(c.HashInterval / time.Second),
-		c.Legacy, c.DomainKey, limits{c.MaxItems, MaxBody},
+		c.Legacy, c.DomainKey, c.EnvelopeCertificate, limits{c.MaxItems, MaxBody},
 		h.Now().UTC().Format(time.RFC3339Nano),
 		full, deletions(c.Deletions),
 	})
