@@ -254,6 +254,10 @@ func TestLegacyHashesAreRefusedFromOldBuilds(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.user("ada")
 		w.build = "1.1.613.0"
+		if w.way.envelopes { // builds so old are sent away whole, as the real service does
+			w.refused(w.send(w.withLegacy(w.hash("ada", "Passw0rd", 0), "Passw0rd")))
+			return
+		}
 		w.want("agentTooOld", w.withLegacy(w.hash("ada", "Passw0rd", 0), "Passw0rd"))
 		w.want("stored", w.hash("ada", "Passw0rd", 0))
 		w.build = "1.1.614.0"

@@ -29,6 +29,7 @@ type way struct {
 	objects       func(*world, []tenant.ObjectItem) []string
 	hashes        func(*world, []tenant.HashItem) ([]string, error)
 	inetOrgPerson bool
+	envelopes     bool // legacy hashes go in the real service's form, and old builds are sent away
 }
 
 // ways are all of them: the rules themselves, and what speaks for them.
@@ -65,6 +66,7 @@ var ways = map[string]way{
 		},
 		inetOrgPerson: true,
 	},
+	"wire": wire,
 }
 
 func reasons(r tenant.BatchResult) []string {
@@ -86,13 +88,14 @@ type world struct {
 	settings tenant.Settings
 	founding *tenant.Founding
 	handler  http.Handler
+	tokens   map[string]string
 }
 
 var tokenKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 func newWorld(t *testing.T, how way) *world {
 	t.Helper()
-	w := &world{t: t, way: how, ctx: t.Context(), clock: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	w := &world{t: t, way: how, tokens: map[string]string{}, ctx: t.Context(), clock: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
 	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(w.ctx, harness.Database(t), store.Options{Rand: rand.Reader, Log: log})
 	w.must(err)
@@ -180,6 +183,11 @@ func (w *world) withLegacy(h tenant.HashItem, password string) tenant.HashItem {
 	w.must(err)
 	key, err := cred.ParsePublicJWK(w.settings.DomainKey)
 	w.must(err)
+	if w.way.envelopes {
+		h.WindowsLegacy, err = cred.SealEnvelope(w.settings.EnvelopeCertificate, cred.AttrUnicodePwd, l.NT.Expose(), rand.Reader)
+		w.must(err)
+		return h
+	}
 	h.Legacy, err = key.Seal(cred.Binding{Tenant: w.settings.TenantID.String(), Subject: h.Anchor, Version: h.Changed.UnixMicro()}, l, rand.Reader)
 	w.must(err)
 	return h
@@ -241,16 +249,9 @@ func (w *world) refusedSignIn(anchor, password string) {
 // rest sends a batch over the real handler and returns the reasons.
 func (w *world) rest(path string, items []any) ([]string, error) {
 	w.t.Helper()
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {w.founding.App.ClientID.String()},
-		"client_secret": {w.founding.AgentSecret}, "scope": {"https://graph.microsoft.com/.default"}}
-	var token struct {
-		Token string `json:"access_token"`
-	}
-	answer := w.post("/contoso.test/oauth2/v2.0/token", "application/x-www-form-urlencoded", "", []byte(form.Encode()))
-	w.must(json.Unmarshal(answer.Body.Bytes(), &token))
 	body, err := json.Marshal(map[string]any{"items": items})
 	w.must(err)
-	answer = w.post(path, "application/json", token.Token, body)
+	answer := w.post(path, "application/json", w.token("https://graph.microsoft.com/.default"), body)
 	if answer.Code != http.StatusOK {
 		return nil, fmt.Errorf("%d %s", answer.Code, answer.Body)
 	}
@@ -265,6 +266,25 @@ func (w *world) rest(path string, items []any) ([]string, error) {
 		got[i] = out.Results[i].Reason
 	}
 	return got, nil
+}
+
+// token signs the agent in, once for each scope: sign-ins are throttled.
+func (w *world) token(scope string) string {
+	w.t.Helper()
+	if w.tokens[scope] != "" {
+		return w.tokens[scope]
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {w.founding.App.ClientID.String()},
+		"client_secret": {w.founding.AgentSecret}, "scope": {scope}}
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	r := w.post("/contoso.test/oauth2/v2.0/token", "application/x-www-form-urlencoded", "", []byte(form.Encode()))
+	w.must(json.Unmarshal(r.Body.Bytes(), &answer))
+	if w.tokens[scope] = answer.Token; answer.Token == "" {
+		w.t.Fatalf("the agent does not sign in: %s", r.Body)
+	}
+	return answer.Token
 }
 
 func (w *world) post(path, kind, token string, body []byte) *httptest.ResponseRecorder {
