@@ -160,36 +160,13 @@ func allowed(c *problem.Caller, adminOnly bool) bool {
 	return admin || !adminOnly && (c.HasRole(tenant.RoleSync) || !c.IsApp && slices.Contains(c.Directory, tenant.RoleDirectorySync) && c.HasScope())
 }
 
-// Headers and bounds of what an agent says of itself (§A3).
-const (
-	headerMachine = "x-ms-aadmsods-machineid"
-	maxOrigin     = 100
-)
-
 func origin(r *http.Request, caller *problem.Caller, token *nbfx.Element) tenant.Origin {
-	o := tenant.Origin{
-		Name:    caller.Name(),
-		Build:   printable(token.Child(nbfx.NSChange, "DirSyncBuildNumber").Text()),
-		Machine: printable(r.Header.Get(headerMachine)),
-	}
+	o := problem.OriginOf(r, caller, token.Child(nbfx.NSChange, "DirSyncBuildNumber").Text())
 	// The tracking id is what the agent's own event log names.
-	id, err := tenant.ParseID(token.Child(nbfx.NSChange, "TrackingId").Text())
-	if err != nil {
-		id, _ = tenant.ParseID(problem.From(r.Context()).ID)
+	if id, err := tenant.ParseID(token.Child(nbfx.NSChange, "TrackingId").Text()); err == nil {
+		o.Request = id
 	}
-	o.Request = id
 	return o
-}
-
-// printable keeps what a stranger says of itself short and on one line.
-func printable(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c > '~' {
-			return -1
-		}
-		return c
-	}, s)
-	return s[:min(len(s), maxOrigin)]
 }
 
 // log writes a line that joins our id of the request with the agent's.

@@ -119,32 +119,12 @@ func serve[T any](w http.ResponseWriter, r *http.Request, decode func(string) (*
 	problem.Bytes(w, http.StatusOK, encode(done.USN, b.merge(done.Items)))
 }
 
-// Headers in which an agent says what it is, as on the real service's wire (§A3
-// of the wire reference).
-const (
-	headerBuild   = "x-ms-aadmsods-dirsyncbuildnumber"
-	headerMachine = "x-ms-aadmsods-machineid"
-	maxOrigin     = 100
-)
+// headerBuild is where an agent says its build, as on the real service's wire
+// (§A3 of the wire reference).
+const headerBuild = "x-ms-aadmsods-dirsyncbuildnumber"
 
 func origin(r *http.Request) tenant.Origin {
-	o := tenant.Origin{Build: printable(r.Header.Get(headerBuild)), Machine: printable(r.Header.Get(headerMachine))}
-	o.Name = problem.CallerOf(r.Context()).Name()
-	if id, err := tenant.ParseID(problem.From(r.Context()).ID); err == nil {
-		o.Request = id
-	}
-	return o
-}
-
-// printable keeps what a stranger says of itself short and on one line.
-func printable(s string) string {
-	s = strings.Map(func(c rune) rune {
-		if c < ' ' || c > '~' {
-			return -1
-		}
-		return c
-	}, s)
-	return s[:min(len(s), maxOrigin)]
+	return problem.OriginOf(r, problem.CallerOf(r.Context()), r.Header.Get(headerBuild))
 }
 
 // read returns the body, in one piece and uncopied. The mounting server has
