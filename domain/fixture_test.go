@@ -61,6 +61,7 @@ func newWorld(t testing.TB) *world {
 	ou := w.rep.ByDN(mustDN("OU=AADDC Users," + info.BaseDN().String()))
 	if ou == nil {
 		t.Fatal("no AADDC Users")
+		return nil
 	}
 	w.ou = ou.GUID
 	return w
