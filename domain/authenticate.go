@@ -32,7 +32,7 @@ func (r *Replica) ByBindName(name string) *Object {
 	if dn, err := dit.ParseDN(name); err == nil && strings.Contains(name, "=") {
 		o = r.ByDN(dn)
 	} else if netbios, sam, ok := strings.Cut(name, `\`); ok {
-		if fold(netbios) == fold(r.Info.NetBIOS) || fold(netbios) == fold(r.Info.DNSName) {
+		if Fold(netbios) == Fold(r.Info.NetBIOS) || Fold(netbios) == Fold(r.Info.DNSName) {
 			o = r.BySAM(sam)
 		}
 	} else if strings.Contains(name, "@") {

@@ -20,8 +20,9 @@ const (
 // reserved are names of the domain's own that no synced object may take.
 var reserved = map[string]bool{"administrator": true, "guest": true, "krbtgt": true}
 
-// cleanSAM leaves out what a sAMAccountName may not hold. A $ at the end is a
-// computer's mark, and a user with one could pass for it (CVE-2021-42278).
+// cleanSAM leaves out what a sAMAccountName may not hold, and what can't be seen:
+// "admin" with a zero-width space would look like another account. A $ at the end
+// is a computer's mark, and a user with one could pass for it (CVE-2021-42278).
 func cleanSAM(name string, most int) string {
 	var b strings.Builder
 	n := 0
@@ -29,7 +30,7 @@ func cleanSAM(name string, most int) string {
 		if n == most {
 			break
 		}
-		if c == utf8.RuneError || unicode.IsControl(c) || strings.ContainsRune(`"/\[]:;|=,+*?<>@`, c) {
+		if c == utf8.RuneError || !unicode.IsPrint(c) || strings.ContainsRune(`"/\[]:;|=,+*?<>@`, c) {
 			continue
 		}
 		b.WriteRune(c)
@@ -55,7 +56,7 @@ func samCandidates(o *tenant.Object) []string {
 	clean := cleanSAM(wanted, most+1)
 	// The generated form is for names that are too long as well: cut off, two
 	// of them would look alike (EDS/synchronization).
-	if clean != "" && utf8.RuneCountInString(clean) <= most && !reserved[fold(clean)] {
+	if clean != "" && utf8.RuneCountInString(clean) <= most && !reserved[Fold(clean)] {
 		out = append(out, clean)
 	}
 	id := hex.EncodeToString(o.ID[:])
@@ -74,9 +75,19 @@ func rdnCandidates(o *tenant.Object, sam string) []string {
 	if name == "" {
 		name = sam
 	}
+	out := []string{cut(name, maxRDN)}
 	id := hex.EncodeToString(o.ID[:6])
-	return []string{cut(name, maxRDN), cut(name, maxRDN-3-len([]rune(sam))) + " (" + sam + ")", cut(name, maxRDN-len(id)-3) + " (" + id + ")"}
+	for _, beside := range []string{sam, id} {
+		if rest := maxRDN - len(" ()") - utf8.RuneCountInString(beside); rest > 0 { // a group's name may take all of it
+			out = append(out, cut(name, rest)+" ("+beside+")")
+		}
+	}
+	return out
 }
+
+// spare is the name for when all that can be made of the tenant's object are
+// taken: nobody can have foreseen the GUID that the domain drew.
+func spare(guid ID) string { return hex.EncodeToString(guid[:])[:maxUserSAM] }
 
 // cut keeps the first n characters.
 func cut(s string, n int) string {

@@ -91,9 +91,10 @@ func (o *Object) synced() bool { return o.Key != o.GUID }
 // change or delete.
 func (o *Object) critical() bool { return string(o.Entry.First(aCritical)) == "TRUE" }
 
-// fold is the comparison form of names that compare without regard to case. It
-// allocates nothing for a name in lower-case ASCII, which most requests carry.
-func fold(s string) string {
+// Fold is the form in which names compare, in the Replica and in a [Store] alike:
+// without regard to case. It allocates nothing for a name in lower-case ASCII,
+// which most requests carry.
+func Fold(s string) string {
 	for i := 0; i < len(s); i++ {
 		if s[i] >= 0x80 {
 			return dit.Normalise(aSAM, []byte(s))

@@ -36,9 +36,9 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 	var sams, rdns []string
 	for i := range changes {
 		for _, sam := range samCandidates(&changes[i].Object) {
-			sams = append(sams, fold(sam))
+			sams = append(sams, Fold(sam))
 			for _, rdn := range rdnCandidates(&changes[i].Object, sam) {
-				rdns = append(rdns, fold(rdn))
+				rdns = append(rdns, Fold(rdn))
 			}
 		}
 	}
@@ -92,11 +92,11 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 }
 
 func (p *Provisioner) usersOU(ctx context.Context) (ID, error) {
-	taken, err := p.Store.RDNsTaken(ctx, p.Info.GUID, []string{fold(OUUsers)})
+	taken, err := p.Store.RDNsTaken(ctx, p.Info.GUID, []string{Fold(OUUsers)})
 	if err != nil {
 		return ID{}, err
 	}
-	id, ok := taken[fold(OUUsers)]
+	id, ok := taken[Fold(OUUsers)]
 	if !ok {
 		return ID{}, ErrNoDomain
 	}
@@ -112,19 +112,19 @@ func tombstone(r *Record, now time.Time) Record {
 type namer struct{ sams, rdns map[string]ID }
 
 func (n *namer) release(r *Record) {
-	if n.sams[fold(r.SAM)] == r.GUID {
-		delete(n.sams, fold(r.SAM))
+	if n.sams[Fold(r.SAM)] == r.GUID {
+		delete(n.sams, Fold(r.SAM))
 	}
-	if n.rdns[fold(r.RDN)] == r.GUID {
-		delete(n.rdns, fold(r.RDN))
+	if n.rdns[Fold(r.RDN)] == r.GUID {
+		delete(n.rdns, Fold(r.RDN))
 	}
 }
 
 // take gives the first of the candidates that is free or the object's own.
 func take(taken map[string]ID, guid ID, candidates []string) (string, bool) {
 	for _, c := range candidates {
-		if holder, held := taken[fold(c)]; !held || holder == guid {
-			taken[fold(c)] = guid
+		if holder, held := taken[Fold(c)]; !held || holder == guid {
+			taken[Fold(c)] = guid
 			return c, true
 		}
 	}
@@ -152,17 +152,20 @@ func (p *Provisioner) record(c *tenant.Change, old *Record, legacy *opened, user
 		rec.GUID = id
 	}
 	rec.Changed = now
-	// A name once given stays while the object asks for the same: others know
-	// the account by it.
-	candidates := samCandidates(o)
-	if old != nil && !slices.Contains(candidates[:len(candidates)-2], old.SAM) && slices.Contains(candidates, old.SAM) {
-		candidates = slices.Insert(candidates, len(candidates)-2, old.SAM)
+	// A name once given stays while it is one of those that the object asks for,
+	// though a better one may be free by now: others know the account by it.
+	give := func(taken map[string]ID, candidates []string, has string) (string, bool) {
+		candidates = append(candidates, spare(rec.GUID))
+		if slices.Contains(candidates, has) {
+			return has, true
+		}
+		return take(taken, rec.GUID, candidates)
 	}
-	sam, ok := take(n.sams, rec.GUID, candidates)
+	sam, ok := give(n.sams, samCandidates(o), rec.SAM)
 	if !ok {
 		return Record{}, false, ErrConflict
 	}
-	rdn, ok := take(n.rdns, rec.GUID, rdnCandidates(o, sam))
+	rdn, ok := give(n.rdns, rdnCandidates(o, sam), rec.RDN)
 	if !ok {
 		return Record{}, false, ErrConflict
 	}

@@ -130,11 +130,11 @@ type Store interface {
 	BySource(ctx context.Context, ids []ID) ([]Record, error)
 	// Record returns one that is no tombstone, or ErrNotFound.
 	Record(ctx context.Context, guid ID) (Record, error)
-	// NamesTaken returns which of the lower-case sAMAccountNames are held, and
-	// by which record.
-	NamesTaken(ctx context.Context, names []string) (map[string]ID, error)
-	// RDNsTaken returns which of the lower-case RDN values under parent are
+	// NamesTaken returns which of the sAMAccountNames, as [Fold] gives them, are
 	// held, and by which record.
+	NamesTaken(ctx context.Context, names []string) (map[string]ID, error)
+	// RDNsTaken returns which of the RDN values under parent, as [Fold] gives
+	// them, are held, and by which record.
 	RDNsTaken(ctx context.Context, parent ID, rdns []string) (map[string]ID, error)
 	// Apply stores all of the records or none, giving a RID to each that needs
 	// one, and notes that the tenant's changes up to upTo are in (0: no news).

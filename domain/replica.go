@@ -187,15 +187,15 @@ func (r *Replica) learn(v *view, o *Object) {
 		r.byRID.put(o.RID, o)
 	}
 	if o.SAM != "" {
-		r.bySAM.put(fold(o.SAM), o)
+		r.bySAM.put(Fold(o.SAM), o)
 	}
 	// The tenant's users have unique names, and what is made in the domain takes
 	// none of theirs, whichever came first.
-	if has, taken := r.byUPN.get(fold(o.UPN)); o.UPN != "" && !(taken && has.synced() && !o.synced()) {
-		r.byUPN.put(fold(o.UPN), o)
+	if has, taken := r.byUPN.get(Fold(o.UPN)); o.UPN != "" && !(taken && has.synced() && !o.synced()) {
+		r.byUPN.put(Fold(o.UPN), o)
 	}
 	for _, spn := range o.SPNs {
-		r.bySPN.put(fold(spn), o)
+		r.bySPN.put(Fold(spn), o)
 	}
 	for _, p := range o.places() {
 		v.values.Set(p)
@@ -211,10 +211,10 @@ func (r *Replica) forget(v *view, o *Object) {
 	dropIf(&r.byGUID, o.GUID, o)
 	dropIf(&r.byKey, o.Key, o)
 	dropIf(&r.byRID, o.RID, o)
-	dropIf(&r.bySAM, fold(o.SAM), o)
-	dropIf(&r.byUPN, fold(o.UPN), o)
+	dropIf(&r.bySAM, Fold(o.SAM), o)
+	dropIf(&r.byUPN, Fold(o.UPN), o)
 	for _, spn := range o.SPNs {
-		dropIf(&r.bySPN, fold(spn), o)
+		dropIf(&r.bySPN, Fold(spn), o)
 	}
 	for _, p := range o.places() {
 		if now, ok := v.values.Get(p); ok && now.o == o {
@@ -280,17 +280,17 @@ func (r *Replica) ByGUID(id ID) *Object { o, _ := r.byGUID.get(id); return o }
 func (r *Replica) ByRID(rid uint32) *Object { o, _ := r.byRID.get(rid); return o }
 
 // BySAM finds an account or group by sAMAccountName.
-func (r *Replica) BySAM(name string) *Object { o, _ := r.bySAM.get(fold(name)); return o }
+func (r *Replica) BySAM(name string) *Object { o, _ := r.bySAM.get(Fold(name)); return o }
 
 // ByUPN finds an account by userPrincipalName, or where none has that by the
 // implicit one, sAMAccountName@domain ([MS-ADTS] §5.1.1.1.1).
 func (r *Replica) ByUPN(upn string) *Object {
-	if o, ok := r.byUPN.get(fold(upn)); ok {
+	if o, ok := r.byUPN.get(Fold(upn)); ok {
 		return o
 	}
 	for i := len(upn) - 1; i > 0; i-- {
 		if upn[i] == '@' {
-			if fold(upn[i+1:]) == fold(r.Info.DNSName) {
+			if Fold(upn[i+1:]) == Fold(r.Info.DNSName) {
 				if o := r.BySAM(upn[:i]); o != nil && o.SignsIn() {
 					return o
 				}
@@ -302,7 +302,7 @@ func (r *Replica) ByUPN(upn string) *Object {
 }
 
 // BySPN finds an account by servicePrincipalName.
-func (r *Replica) BySPN(spn string) *Object { o, _ := r.bySPN.get(fold(spn)); return o }
+func (r *Replica) BySPN(spn string) *Object { o, _ := r.bySPN.get(Fold(spn)); return o }
 
 // ByDN finds an object by its distinguished name.
 func (r *Replica) ByDN(dn dit.DN) *Object {

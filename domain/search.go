@@ -98,11 +98,11 @@ func (r *Replica) candidates(v *view, t *dit.AttrType, value, after string, yiel
 	var one *Object
 	switch t {
 	case aSAM:
-		one, _ = r.bySAM.get(fold(value))
+		one, _ = r.bySAM.get(Fold(value))
 	case aUPN:
-		one, _ = r.byUPN.get(fold(value))
+		one, _ = r.byUPN.get(Fold(value))
 	case aSPN:
-		one, _ = r.bySPN.get(fold(value))
+		one, _ = r.bySPN.get(Fold(value))
 	case aGUID:
 		if len(value) == 16 {
 			one = r.ByGUID(wireGUID([]byte(value)))

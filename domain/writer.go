@@ -138,7 +138,7 @@ func (w *writer) spns(t *dit.AttrType, m Mod) error {
 	for i, s := range w.rec.SPNs {
 		was[i] = []byte(s)
 	}
-	values, err := merge(was, m, func(a, b []byte) bool { return fold(string(a)) == fold(string(b)) })
+	values, err := merge(was, m, func(a, b []byte) bool { return Fold(string(a)) == Fold(string(b)) })
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (w *writer) finish() error {
 		return nil
 	}
 	bare := strings.TrimSuffix(r.SAM, "$")
-	if bare == "" || cleanSAM(bare, maxUserSAM) != bare || reserved[fold(bare)] {
+	if bare == "" || cleanSAM(bare, maxUserSAM) != bare || reserved[Fold(bare)] {
 		return &ConstraintError{"sAMAccountName", "it is no account name"}
 	}
 	// CVE-2021-42278: only a computer's name ends in $, and every computer's does.

@@ -275,7 +275,7 @@ func rdnKey(r *domain.Record) *string {
 	if r.Deleted {
 		return nil
 	}
-	k := key(r.RDN)
+	k := domain.Fold(r.RDN)
 	return &k
 }
 
@@ -283,7 +283,7 @@ func samKey(r *domain.Record) *string {
 	if r.Deleted || r.SAM == "" {
 		return nil
 	}
-	k := key(r.SAM)
+	k := domain.Fold(r.SAM)
 	return &k
 }
 
