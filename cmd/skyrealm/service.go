@@ -197,7 +197,11 @@ func (s *service) found(ctx context.Context) (tenant.Settings, error) {
 		}
 	}
 	s.log.Info("creating the tenant", "domain", n.tenant, "managedDomain", n.domain)
-	return f.Settings, s.db.Tenant(s.keys.tenantRing).Create(ctx, f.Settings, f.Objects, []tenant.App{f.App})
+	err = s.db.Tenant(s.keys.tenantRing).Create(ctx, f.Settings, f.Objects, []tenant.App{f.App})
+	if errors.Is(err, tenant.ErrConflict) {
+		return tenant.Settings{}, errors.New("another process has made a tenant in this database meanwhile: its keys are the right ones")
+	}
+	return f.Settings, err
 }
 
 func (s *service) foundDomain(ctx context.Context, settings *tenant.Settings, now time.Time) (domain.Info, error) {
@@ -341,7 +345,9 @@ func (s *service) wait() error {
 
 // shutdown drains the edges, then ends what they needed, in at most stopTime.
 func (s *service) shutdown() {
-	os.Remove(filepath.Join(s.cfg.data, readyFile))
+	if s.lock != nil { // else the file is another process's, which runs
+		os.Remove(filepath.Join(s.cfg.data, readyFile))
+	}
 	if s.ln != nil {
 		s.ln.close()
 	}

@@ -53,6 +53,9 @@ func TestRefusalsToStart(t *testing.T) {
 	keys := filepath.Join(s.Dir, "keys")
 
 	refusesToStart(t, "the data directory "+s.Dir+" is in use by another skyrealm", here...)
+	if _, err := os.Stat(filepath.Join(s.Dir, "ready.json")); err != nil {
+		t.Errorf("the refused start took the running server's ready.json: %v", err)
+	}
 	for flag, addr := range map[string]string{"--https": s.HTTPS, "--ldap": s.LDAP, "--ldaps": s.LDAPS, "--kdc": s.KDC} {
 		_, port, _ := net.SplitHostPort(addr)
 		elsewhere := filepath.Join(t.TempDir(), "data")
