@@ -50,7 +50,8 @@ type state struct {
 type record struct {
 	Anchor   string `json:"anchor"` // never changes while the object is synced
 	Class    class  `json:"class"`
-	Exists   bool   `json:"exists,omitempty"`  // the service has it
+	Offered  bool   `json:"offered,omitempty"` // it was sent, or was about to be: the service may have it
+	Exists   bool   `json:"exists,omitempty"`  // the service has said that it has it
 	Sent     string `json:"sent,omitempty"`    // fingerprint of what the service has taken
 	Password stamp  `json:"password,omitzero"` // of the password that it has taken
 	Object   *retry `json:"objectRetry,omitempty"`

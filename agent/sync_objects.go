@@ -46,12 +46,12 @@ func (a *Agent) anchors() map[GUID]string {
 	}
 	order := sortedGUIDs(in)
 	for _, g := range order {
-		if r := a.Store.Records[g]; r != nil && r.Exists {
+		if r := a.Store.Records[g]; r != nil && r.Offered {
 			give(g, r.Anchor)
 		}
 	}
 	for _, g := range order {
-		if r := a.Store.Records[g]; r == nil || !r.Exists {
+		if r := a.Store.Records[g]; r == nil || !r.Offered {
 			give(g, a.Store.Directory[g].anchor(g))
 		}
 	}
@@ -73,10 +73,10 @@ func (a *Agent) exportObjects(ctx context.Context, config *Configuration) error 
 		}
 	}
 	gone = slices.DeleteFunc(gone, func(g GUID) bool {
-		if r := a.Store.Records[g]; r.Exists {
+		if r := a.Store.Records[g]; r.Offered {
 			return false
 		}
-		delete(a.Store.Records, g) // the service never had it
+		delete(a.Store.Records, g) // the service never saw it
 		a.dirty = true
 		return true
 	})
@@ -116,6 +116,9 @@ func (a *Agent) exportObjects(ctx context.Context, config *Configuration) error 
 		return nil
 	}
 
+	if err := a.offer(users, groups); err != nil {
+		return err
+	}
 	total, done := len(gone)+len(users)+len(groups), 0
 	make := func(g GUID) set {
 		if _, in := anchors[g]; !in {
@@ -140,6 +143,25 @@ func (a *Agent) exportObjects(ctx context.Context, config *Configuration) error 
 	}
 	a.Store.report.ObjectSync = a.now()
 	return nil
+}
+
+// offer writes down what the service may have from now on: an agent that is
+// killed before it has noted the answer still has to delete, in a later run, what
+// was taken and is gone from the directory by then.
+func (a *Agent) offer(of ...[]GUID) error {
+	first := false
+	for _, some := range of {
+		for _, g := range some {
+			r := a.Store.Records[g]
+			first = first || !r.Offered
+			r.Offered = true
+		}
+	}
+	if !first {
+		return nil
+	}
+	a.dirty = true
+	return a.flush()
 }
 
 // mostDeletions is how many deletions one run may have.
