@@ -40,6 +40,10 @@ missing() {
   have ldapsearch || echo ldap-utils
   have curl || echo curl
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does
+  # a domain controller, for the agent's on-premises side; its tools provision it
+  have samba || echo samba winbind samba-dsdb-modules samba-vfs-modules samba-ad-provision
+  have samba-tool || echo samba-common-bin python3-samba
+  have ip || echo iproute2
   have gcc || echo gcc # the race detector links C
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
   /usr/bin/python3 -c 'import msal' 2>/dev/null || echo python3-msal
