@@ -70,7 +70,7 @@ func TestRefusalsToStart(t *testing.T) {
 	others := harness.Start(t, "--database", harness.Database(t))
 	others.Stop()
 	theirs := filepath.Join(others.Dir, "keys")
-	for _, name := range []string{"tenant.ring", "domain.ring", "domain.pem", "token.pem"} {
+	for _, name := range []string{"tenant.ring", "domain.ring", "domain.pem", "envelope.pem", "token.pem"} {
 		path := filepath.Join(keys, name)
 		right, err := os.ReadFile(path)
 		if err != nil {
@@ -148,7 +148,7 @@ func TestRoles(t *testing.T) {
 		return dir
 	}
 	tenant := &world{Server: harness.StartIn(t, share("keys/tenant.ring", "keys/token.pem", "admin-password", "agent-client-id", "agent-secret"), "--database", db, "--roles", "tenant")}
-	harness.StartIn(t, share("keys/domain.ring", "keys/domain.pem"), "--database", db, "--roles", "provision")
+	harness.StartIn(t, share("keys/domain.ring", "keys/domain.pem", "keys/envelope.pem"), "--database", db, "--roles", "provision")
 	replicas := []*world{
 		{Server: harness.StartIn(t, share("keys/domain.ring"), "--database", db, "--roles", "domain")},
 		{Server: harness.StartIn(t, share("keys/domain.ring"), "--database", db, "--roles", "domain")},

@@ -25,7 +25,7 @@ func TestProvisionerKilled(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, "keys"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"domain.ring", "domain.pem"} {
+		for _, name := range []string{"domain.ring", "domain.pem", "envelope.pem"} {
 			text, err := os.ReadFile(filepath.Join(first.Dir, "keys", name))
 			if err == nil {
 				err = os.WriteFile(filepath.Join(dir, "keys", name), text, 0o600)
