@@ -118,11 +118,7 @@ func (w *writer) objects(ctx context.Context, writes []tenant.ObjectWrite, name 
 	if sets == nil {
 		return nil
 	}
-	sealed, err := w.t.seal(sets, name)
-	if err != nil {
-		return decided{err}
-	}
-	_, err = w.credentials(ctx, sets, sealed, name)
+	_, err = w.credentials(ctx, sets, name)
 	return err
 }
 
