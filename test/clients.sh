@@ -41,7 +41,7 @@ missing() {
   have curl || echo curl
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does
   # a domain controller, for the agent's on-premises side; its tools provision it
-  have samba || echo samba winbind samba-dsdb-modules samba-vfs-modules samba-ad-provision
+  have samba || echo samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
   have samba-tool || echo samba-common-bin python3-samba
   have ip || echo iproute2
   have gcc || echo gcc # the race detector links C
