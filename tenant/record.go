@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"strings"
 	"time"
 )
 
@@ -44,6 +45,21 @@ type RecordItem struct {
 	Anchor  string
 	Changed time.Time // the change date; zero for objects
 	Reason  Reason
+}
+
+// recorded is an anchor as a record holds it. What an agent sent may be longer
+// than any anchor, or be no text to the database, and is to harm no other item.
+func recorded(anchor string) string {
+	anchor = anchor[:min(len(anchor), maxAnchor)]
+	if checkAnchor(anchor) == nil {
+		return anchor
+	}
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return '?'
+		}
+		return c
+	}, anchor)
 }
 
 // RecordQuery selects records, newest first.

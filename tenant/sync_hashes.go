@@ -102,7 +102,7 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 		}
 		r := &Record{Kind: HashBatch, Origin: from, Began: began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(items))}
 		for i := range items {
-			r.Items[i] = RecordItem{Object: results[i].ID, Anchor: results[i].Anchor, Changed: items[i].Changed, Reason: results[i].Reason}
+			r.Items[i] = RecordItem{Object: results[i].ID, Anchor: recorded(results[i].Anchor), Changed: items[i].Changed, Reason: results[i].Reason}
 		}
 		return r
 	})

@@ -74,7 +74,7 @@ func (s *Service) syncObjects(ctx context.Context, from Origin, items []ObjectIt
 	// 3. Store, and with it the record of what became of each.
 	r := &Record{Kind: ObjectBatch, Origin: from, Began: b.now, Ended: s.Now().UTC(), Items: make([]RecordItem, len(items))}
 	for i := range items {
-		r.Items[i] = RecordItem{Object: b.results[i].ID, Anchor: b.results[i].Anchor, Reason: b.results[i].Reason}
+		r.Items[i] = RecordItem{Object: b.results[i].ID, Anchor: recorded(b.results[i].Anchor), Reason: b.results[i].Reason}
 	}
 	usn, err := s.Store.PutObjects(ctx, b.writes, r)
 	if err != nil {
