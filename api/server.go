@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -86,7 +87,7 @@ func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
 		verifier: &oauth.Verifier{Signer: signer, Issuer: issuer, Now: s.Now},
 	}
 	signIn := &oauth.Handler{Tenant: s.Tenant, Signer: signer, Issuer: issuer, Limit: oauth.NewLimiter(), Now: s.Now, Rand: s.Rand}
-	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms}
+	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms, Stopping: ctx.Done()}
 	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant}, agents)), nil
 }
 
@@ -162,6 +163,9 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Get("/events", agents.Events)
 		r.Get("/users/{key}/timeline", agents.Timeline)
 	})
+	// A stream has no length; what it holds at a time is bounded there.
+	root.With(e.authenticate, permit(sync.Allowed), bounded(math.MaxInt64, problem.Write)).
+		Post("/sync/v1/passwordhashes:stream", agents.Stream)
 
 	// Agents of the real service. The token is in the body; every answer is theirs.
 	root.With(recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).

@@ -18,26 +18,46 @@ var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // newest change wins whatever the order of arrival; of two with one date, the
 // later arrival.
 func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem) (BatchResult, error) {
-	began := s.Now().UTC()
 	if len(items) > MaxBatchItems {
 		return BatchResult{}, ErrBatchTooLarge
 	}
+	checked, err := s.checkHashes(ctx, from, items)
+	if err != nil {
+		return BatchResult{}, err
+	}
+	return s.putHashes(ctx, checked)
+}
+
+// checkedHashes is a list of password changes that went through the rules, and
+// is still to be stored.
+type checkedHashes struct {
+	from    Origin
+	began   time.Time
+	items   []HashItem
+	results []ItemResult // of those that were refused; the others' have no reason yet
+	sets    []Credential // at most one for a user
+	origin  []int        // the item that sets[i] came from
+}
+
+// checkHashes reads and changes nothing.
+func (s *Service) checkHashes(ctx context.Context, from Origin, items []HashItem) (*checkedHashes, error) {
+	began := s.Now().UTC()
 
 	// 1. Does this tenant take password hashes, and legacy ones?
 	settings, err := s.Store.Settings(ctx)
 	if err != nil {
-		return BatchResult{}, err
+		return nil, err
 	}
 	if !settings.DirSync {
-		return BatchResult{}, ErrDirSyncOff
+		return nil, ErrDirSyncOff
 	}
 	if !settings.Features.Has(PasswordHashSync) {
-		return BatchResult{}, ErrPasswordSyncOff
+		return nil, ErrPasswordSyncOff
 	}
 	check := hashCheck{settings: &settings, now: s.Now().UTC(), rand: s.Rand}
 	if settings.DomainServices {
 		if check.key, err = cred.ParsePublicJWK(settings.DomainKey); err != nil {
-			return BatchResult{}, err
+			return nil, err
 		}
 		check.keyID = check.key.KeyID()
 		check.thumbprint = cred.Thumbprint(settings.EnvelopeCertificate)
@@ -47,7 +67,7 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	// 2. Whose are they?
 	items, refused, err := named(ctx, s.Store, items, func(i *HashItem) (*ID, *string) { return &i.Object, &i.Anchor })
 	if err != nil {
-		return BatchResult{}, err
+		return nil, err
 	}
 	anchors := make([]string, 0, len(items))
 	for i := range items {
@@ -57,7 +77,7 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	}
 	found, err := s.Store.Refs(ctx, anchors)
 	if err != nil {
-		return BatchResult{}, err
+		return nil, err
 	}
 	users := make(map[string]*Ref, len(found))
 	for i := range found {
@@ -67,7 +87,7 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 	// 3. Check each for itself, and keep each user's newest.
 	results := make([]ItemResult, len(items))
 	sets := make([]Credential, 0, len(items))
-	origin := make([]int, 0, len(items)) // the item that sets[i] came from
+	origin := make([]int, 0, len(items))
 	last := make(map[ID]int, len(items)) // index into sets
 	for i := range items {
 		results[i].Anchor = items[i].Anchor
@@ -94,22 +114,25 @@ func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem)
 			results[i].Reason = ReasonSuperseded
 		}
 	}
+	return &checkedHashes{from, began, items, results, sets, origin}, nil
+}
 
-	// 4. Store, and with it the record of what became of each.
-	_, usn, err := s.Store.PutCredentials(ctx, sets, func(outcomes []Outcome) *Record {
+// putHashes stores what was checked, and with it the record of what became of each.
+func (s *Service) putHashes(ctx context.Context, c *checkedHashes) (BatchResult, error) {
+	_, usn, err := s.Store.PutCredentials(ctx, c.sets, func(outcomes []Outcome) *Record {
 		for i, outcome := range outcomes {
-			results[origin[i]].Reason = outcome.reason()
+			c.results[c.origin[i]].Reason = outcome.reason()
 		}
-		r := &Record{Kind: HashBatch, Origin: from, Began: began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(items))}
-		for i := range items {
-			r.Items[i] = RecordItem{Object: results[i].ID, Anchor: recorded(results[i].Anchor), Changed: items[i].Changed, Reason: results[i].Reason}
+		r := &Record{Kind: HashBatch, Origin: c.from, Began: c.began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(c.items))}
+		for i := range c.items {
+			r.Items[i] = RecordItem{Object: c.results[i].ID, Anchor: c.results[i].Anchor, Changed: c.items[i].Changed, Reason: c.results[i].Reason}
 		}
 		return r
 	})
 	if err != nil {
 		return BatchResult{}, err
 	}
-	return BatchResult{USN: usn, Items: results}, nil
+	return BatchResult{USN: usn, Items: c.results}, nil
 }
 
 func (o Outcome) reason() Reason {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"skyrealm/api/problem"
@@ -32,6 +33,10 @@ type Handler struct {
 	// this process has no domain.
 	Forms func(user tenant.ID) []tenant.Form
 	Now   func() time.Time
+	// Stopping is closed when the server stops: streams then come to an end.
+	Stopping <-chan struct{}
+
+	streams atomic.Int32 // open ones
 }
 
 // Allowed is the surface's check of its caller: a registered agent, or an
@@ -99,7 +104,7 @@ func (h *Handler) PasswordHashes(w http.ResponseWriter, r *http.Request) {
 
 func serve[T any](w http.ResponseWriter, r *http.Request, decode func(string) (*batch[T], error),
 	store func(context.Context, tenant.Origin, []T) (tenant.BatchResult, error)) {
-	body, err := read(r)
+	body, err := readAll(r)
 	if err != nil {
 		problem.Write(w, r, err)
 		return
@@ -127,9 +132,9 @@ func origin(r *http.Request) tenant.Origin {
 	return problem.OriginOf(r, problem.CallerOf(r.Context()), r.Header.Get(headerBuild))
 }
 
-// read returns the body, in one piece and uncopied. The mounting server has
+// readAll returns the body, in one piece and uncopied. The mounting server has
 // bounded it, so the length that a client claims is one that it may send.
-func read(r *http.Request) (string, error) {
+func readAll(r *http.Request) (string, error) {
 	var b strings.Builder
 	if n := r.ContentLength; n > 0 && n <= MaxBody {
 		b.Grow(int(n))

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,26 +78,33 @@ func hashBodies(b testing.TB, a *agent.Client, n int) [][]byte {
 		b.Fatal(err)
 	}
 	when := time.Now().UTC()
-	var bodies [][]byte
-	for i := 0; i < n; i += batchItems {
-		var items []agent.Hash
-		for j := i; j < min(i+batchItems, n); j++ {
-			anchor := fmt.Sprint("u", j)
-			sealed, err := key.Seal(cred.Binding{Tenant: config.TenantID, Subject: anchor, Version: when.UnixMicro()}, legacy, rand.Reader)
-			if err != nil {
-				b.Fatal(err)
+	bodies := make([][]byte, (n+batchItems-1)/batchItems)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for k := int(next.Add(1)) - 1; k < len(bodies); k = int(next.Add(1)) - 1 {
+				var items []agent.Hash
+				for j := k * batchItems; j < min((k+1)*batchItems, n); j++ {
+					anchor := fmt.Sprint("u", j)
+					sealed, err := key.Seal(cred.Binding{Tenant: config.TenantID, Subject: anchor, Version: when.UnixMicro()}, legacy, rand.Reader)
+					if err != nil {
+						b.Error(err)
+					}
+					noise := make([]byte, 42)
+					_, _ = rand.Read(noise)
+					items = append(items, agent.Hash{Anchor: anchor, Changed: when.Format(time.RFC3339Nano), Legacy: string(sealed),
+						Digest: fmt.Sprintf("v1;PPH1_MD4,%s,1000,%s;", hex.EncodeToString(noise[:10]), hex.EncodeToString(noise[10:]))})
+				}
+				body, err := json.Marshal(map[string]any{"items": items})
+				if err != nil {
+					b.Error(err)
+				}
+				bodies[k] = body
 			}
-			noise := make([]byte, 42)
-			_, _ = rand.Read(noise)
-			items = append(items, agent.Hash{Anchor: anchor, Changed: when.Format(time.RFC3339Nano), Legacy: string(sealed),
-				Digest: fmt.Sprintf("v1;PPH1_MD4,%s,1000,%s;", hex.EncodeToString(noise[:10]), hex.EncodeToString(noise[10:]))})
-		}
-		body, err := json.Marshal(map[string]any{"items": items})
-		if err != nil {
-			b.Fatal(err)
-		}
-		bodies = append(bodies, body)
+		})
 	}
+	wg.Wait()
 	return bodies
 }
 
@@ -218,7 +227,7 @@ func copyRows(b testing.TB, db *pgx.Conn, including string) time.Duration {
 	b.Helper()
 	exec(b, db, `DROP TABLE IF EXISTS copied`)
 	exec(b, db, `CREATE TABLE copied (LIKE tenant.credential INCLUDING STORAGE `+including+`)`)
-	rows, err := db.Query(b.Context(), `SELECT object_id, version, source, must_change, usn, digest, legacy FROM tenant.credential`)
+	rows, err := db.Query(b.Context(), `SELECT object_id, version, source, must_change, no_expiry, usn, digest, legacy FROM tenant.credential`)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -227,7 +236,7 @@ func copyRows(b testing.TB, db *pgx.Conn, including string) time.Duration {
 		b.Fatal(len(all), err)
 	}
 	began := time.Now()
-	n, err := db.CopyFrom(b.Context(), pgx.Identifier{"copied"}, []string{"object_id", "version", "source", "must_change", "usn", "digest", "legacy"}, pgx.CopyFromRows(all))
+	n, err := db.CopyFrom(b.Context(), pgx.Identifier{"copied"}, []string{"object_id", "version", "source", "must_change", "no_expiry", "usn", "digest", "legacy"}, pgx.CopyFromRows(all))
 	took := time.Since(began)
 	if err != nil || n != users {
 		b.Fatal(n, err)
