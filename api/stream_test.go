@@ -92,8 +92,8 @@ func (h *house) open(t testing.TB, client *http.Client, base, token string, body
 	return resp.StatusCode, answers
 }
 
-// post sends a whole stream and returns all answers.
-func (h *house) post(t testing.TB, body string, headers ...string) (all []answerLine) {
+// streamed sends a whole stream and returns all answers.
+func (h *house) streamed(t testing.TB, body string, headers ...string) (all []answerLine) {
 	t.Helper()
 	r := h.do(t, "POST", "/sync/v1/passwordHashes:stream", h.agent(t), body, headers...)
 	if r.status != 200 || r.header.Get("Content-Type") != "application/x-ndjson" {
@@ -145,7 +145,7 @@ func TestStream(t *testing.T) {
 	for i := range 150 {
 		body.WriteString([]string{"this is not JSON\n", h.line(10000+i, time.Hour, 7)}[i%2])
 	}
-	all := h.post(t, body.String())
+	all := h.streamed(t, body.String())
 	if len(all) != 4 {
 		t.Fatalf("%+v", all)
 	}
@@ -184,7 +184,7 @@ func TestStream(t *testing.T) {
 		records[0].Origin.Name != h.founding.App.ClientID.String() {
 		t.Errorf("records %+v", records)
 	}
-	if all := h.post(t, ""); len(all) != 1 || !all[0].Done || all[0].CommittedLines != 0 {
+	if all := h.streamed(t, ""); len(all) != 1 || !all[0].Done || all[0].CommittedLines != 0 {
 		t.Errorf("an empty stream: %+v", all)
 	}
 }
@@ -227,11 +227,11 @@ func TestStreamGzip(t *testing.T) {
 		return out.String()
 	}
 	whole := squeeze(h.line(0, time.Hour, 1)+h.line(1, time.Hour, 1)[:20]) + squeeze(h.line(1, time.Hour, 1)[20:])
-	if all := h.post(t, whole, "Content-Encoding", "gzip"); len(all) != 2 || all[0].Stored != 2 || !all[1].Done {
+	if all := h.streamed(t, whole, "Content-Encoding", "gzip"); len(all) != 2 || all[0].Stored != 2 || !all[1].Done {
 		t.Errorf("%+v", all)
 	}
 	cut := squeeze(h.line(0, time.Minute, 2)) + squeeze(h.line(1, time.Minute, 2))
-	all := h.post(t, cut[:len(cut)-9], "Content-Encoding", "gzip")
+	all := h.streamed(t, cut[:len(cut)-9], "Content-Encoding", "gzip")
 	last := all[len(all)-1]
 	if last.Error == nil || last.Error.Code != "MalformedStream" || last.Done {
 		t.Errorf("cut: %+v", all)
@@ -317,7 +317,7 @@ func TestStreamOutage(t *testing.T) {
 	body.Close()
 	own, err = pgchild.Start(t.Context(), pgchild.Options{Dir: dir})
 	must(t, err)
-	if rest := h.post(t, strings.Join(lines[last.CommittedLines:], "")); rest[0].Stored != 2 || h.salt(t, ids[3]) != 1 {
+	if rest := h.streamed(t, strings.Join(lines[last.CommittedLines:], "")); rest[0].Stored != 2 || h.salt(t, ids[3]) != 1 {
 		t.Errorf("%+v", rest)
 	}
 }
@@ -441,7 +441,7 @@ func TestStreamSecrets(t *testing.T) {
 		strings.Replace(good, "sourceAnchor", "sourceanchor", 1),
 		good + strings.Repeat("x", 200<<10) + good,
 	} {
-		h.post(t, body)
+		h.streamed(t, body)
 	}
 	for where, text := range map[string]string{"log": h.logs.String(), "answers": h.answers.String()} {
 		if strings.Contains(strings.ToLower(text), canary) {

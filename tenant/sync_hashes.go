@@ -125,7 +125,7 @@ func (s *Service) putHashes(ctx context.Context, c *checkedHashes) (BatchResult,
 		}
 		r := &Record{Kind: HashBatch, Origin: c.from, Began: c.began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(c.items))}
 		for i := range c.items {
-			r.Items[i] = RecordItem{Object: c.results[i].ID, Anchor: c.results[i].Anchor, Changed: c.items[i].Changed, Reason: c.results[i].Reason}
+			r.Items[i] = RecordItem{Object: c.results[i].ID, Anchor: recorded(c.results[i].Anchor), Changed: c.items[i].Changed, Reason: c.results[i].Reason}
 		}
 		return r
 	})
