@@ -177,7 +177,7 @@ func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN) (Rec
 }
 
 func (d *Directory) put(ctx context.Context, rec Record) error {
-	usn, err := d.Store.Apply(ctx, []Write{{rec}}, 0)
+	usn, err := d.Store.Apply(ctx, []Write{{rec}})
 	if errors.Is(err, ErrConflict) {
 		return ErrExists
 	}

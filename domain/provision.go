@@ -76,17 +76,17 @@ func (p *Provisioner) lead(ctx context.Context) error {
 // Step takes the next changes of the tenant's feed into the domain, and returns
 // how far that is and whether there may be more.
 func (p *Provisioner) Step(ctx context.Context, after tenant.USN) (tenant.USN, bool, error) {
-	changes, err := p.Store.TenantChanges(ctx, after, batch)
-	if err != nil || len(changes) == 0 {
-		return after, false, err
-	}
-	upTo := changes[len(changes)-1].USN
 	for try := 0; ; try++ {
+		changes, err := p.Store.TenantChanges(ctx, after, batch)
+		if err != nil || len(changes) == 0 {
+			return after, false, err
+		}
+		upTo := changes[len(changes)-1].USN
 		writes, err := p.plan(ctx, changes)
 		if err != nil {
 			return after, false, err
 		}
-		_, err = p.Store.Apply(ctx, writes, upTo)
+		_, err = p.Store.Provision(ctx, writes, after, upTo)
 		// A name was taken through LDAP in between: plan again on what is now.
 		if errors.Is(err, ErrConflict) && try < 3 {
 			continue

@@ -137,15 +137,19 @@ type Store interface {
 	// them, are held, and by which record.
 	RDNsTaken(ctx context.Context, parent ID, rdns []string) (map[string]ID, error)
 	// Apply stores all of the records or none, giving a RID to each that needs
-	// one, and notes that the tenant's changes up to upTo are in (0: no news).
-	Apply(ctx context.Context, writes []Write, upTo tenant.USN) (USN, error)
+	// one.
+	Apply(ctx context.Context, writes []Write) (USN, error)
+	// Provision is Apply of what the tenant's changes above from and up to upTo
+	// come to, and notes that they are in. ErrNotLeader where those up to from
+	// are not the last that are: writes were worked out of an older state then.
+	Provision(ctx context.Context, writes []Write, from, upTo tenant.USN) (USN, error)
 
 	// TenantChanges returns up to limit of the tenant's changes above after, in
 	// order. It never passes a USN that can still appear.
 	TenantChanges(ctx context.Context, after tenant.USN, limit int) ([]tenant.Change, error)
 	// NTLMOff reports whether the tenant keeps NT hashes out of the domain.
 	NTLMOff(ctx context.Context) (bool, error)
-	// Provisioned returns the tenant USN of the last Apply.
+	// Provisioned returns the tenant USN of the last Provision.
 	Provisioned(ctx context.Context) (tenant.USN, error)
 
 	// Lead takes the provisioner's lock for as long as ctx and the connection

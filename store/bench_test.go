@@ -179,7 +179,7 @@ func BenchmarkDomain(b *testing.B) {
 				w[i].Record.Source = w[i].Record.GUID
 				w[i].Record.Secrets = domain.Secrets{Current: keys, KVNO: 1, Version: 1, Set: moment}
 			}
-			_, err := h.domain.Apply(b.Context(), w, 0)
+			_, err := h.domain.Apply(b.Context(), w)
 			check(b, err)
 		}
 		report(b)

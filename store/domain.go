@@ -50,7 +50,7 @@ func (d *Domain) Create(ctx context.Context, info domain.Info, records []domain.
 		if err := w.records(ctx, writes); err != nil {
 			return err
 		}
-		return w.advance(ctx, 0)
+		return w.advance(ctx, w.tenant)
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"skyrealm/cred"
 	"skyrealm/domain"
-	"skyrealm/tenant"
 )
 
 // account is a user record of the domain, named after its sAMAccountName.
@@ -33,7 +32,7 @@ func (h *house) apply(t testing.TB, records ...domain.Record) domain.USN {
 	for i := range records {
 		w[i].Record = records[i]
 	}
-	usn, err := h.domain.Apply(t.Context(), w, 0)
+	usn, err := h.domain.Apply(t.Context(), w)
 	check(t, err)
 	return usn
 }
@@ -91,7 +90,7 @@ func TestRecords(t *testing.T) {
 	if page, upTo, err := h.domain.Records(ctx, 0, 2); err != nil || len(page) != 2 || upTo != 0 {
 		t.Errorf("a full page says %d: %v", upTo, err)
 	}
-	_, err = h.domain.Apply(ctx, nil, 17)
+	_, err = h.domain.Provision(ctx, nil, 0, 17)
 	check(t, err)
 	if _, upTo, err := h.domain.Records(ctx, usn, 2); err != nil || upTo != 17 {
 		t.Errorf("at the head it says %d: %v", upTo, err)
@@ -147,7 +146,7 @@ func TestApplyConflicts(t *testing.T) {
 	} {
 		r, beside := account(t, name), account(t, "beside")
 		change(&r)
-		_, err := h.domain.Apply(t.Context(), []domain.Write{{Record: beside}, {Record: r}}, 0)
+		_, err := h.domain.Apply(t.Context(), []domain.Write{{Record: beside}, {Record: r}})
 		wantErr(t, err, domain.ErrConflict)
 	}
 	if held, _ := h.domain.NamesTaken(t.Context(), []string{"beside"}); len(held) != 0 {
@@ -173,7 +172,7 @@ func TestApplyConflicts(t *testing.T) {
 	}
 }
 
-// Two provisioners' worth of writers at once: RIDs and USNs come once each.
+// Many writers at once: RIDs and USNs come once each.
 func TestRIDsOnce(t *testing.T) {
 	h := newHouse(t)
 	done := make(chan error)
@@ -182,7 +181,7 @@ func TestRIDsOnce(t *testing.T) {
 		go func() {
 			for i := range each {
 				r := account(t, string(rune('a'+w))+string(rune('a'+i)))
-				if _, err := h.domain.Apply(t.Context(), []domain.Write{{Record: r}}, tenant.USN(i)); err != nil {
+				if _, err := h.domain.Apply(t.Context(), []domain.Write{{Record: r}}); err != nil {
 					done <- err
 					return
 				}
@@ -202,7 +201,7 @@ func TestRIDsOnce(t *testing.T) {
 			t.Fatalf("record %d has USN %d", i, r.USN)
 		}
 	}
-	if len(rids) != writers*each || upTo != each-1 || rids[1102] || !rids[1103] || !rids[1103+writers*each-1] {
+	if len(rids) != writers*each || upTo != 0 || rids[1102] || !rids[1103] || !rids[1103+writers*each-1] {
 		t.Errorf("%d RIDs, up to %d", len(rids), upTo)
 	}
 }

@@ -132,7 +132,24 @@ func (d *Domain) Record(ctx context.Context, guid domain.ID) (domain.Record, err
 }
 
 // Apply implements domain.Store. A record's RID, once given, stays what it is.
-func (d *Domain) Apply(ctx context.Context, writes []domain.Write, upTo tenant.USN) (usn domain.USN, err error) {
+func (d *Domain) Apply(ctx context.Context, writes []domain.Write) (domain.USN, error) {
+	return d.apply(ctx, writes, func(w *domainWriter) (tenant.USN, error) { return w.tenant, nil })
+}
+
+// Provision implements domain.Store. The condition fences a leader that was deposed
+// without knowing: a record may not show that its successor was faster, where the
+// two began with the same one.
+func (d *Domain) Provision(ctx context.Context, writes []domain.Write, from, upTo tenant.USN) (domain.USN, error) {
+	return d.apply(ctx, writes, func(w *domainWriter) (tenant.USN, error) {
+		if w.tenant != from {
+			return 0, decided{domain.ErrNotLeader}
+		}
+		return upTo, nil
+	})
+}
+
+// apply stores writes; upTo says how much of the tenant's feed is in with them.
+func (d *Domain) apply(ctx context.Context, writes []domain.Write, upTo func(*domainWriter) (tenant.USN, error)) (usn domain.USN, err error) {
 	name, err := d.tenantID(ctx)
 	if err != nil {
 		return 0, err
@@ -142,11 +159,15 @@ func (d *Domain) Apply(ctx context.Context, writes []domain.Write, upTo tenant.U
 		if err != nil {
 			return err
 		}
+		in, err := upTo(w)
+		if err != nil {
+			return err
+		}
 		if err := w.records(ctx, writes); err != nil {
 			return err
 		}
 		usn = w.usn
-		return w.advance(ctx, upTo)
+		return w.advance(ctx, in)
 	})
 	return usn, err
 }
@@ -173,7 +194,6 @@ func (d *Domain) lock(ctx context.Context, tx pgx.Tx, name string) (*domainWrite
 
 // advance puts what was written on the feed. The notice leaves with the commit.
 func (w *domainWriter) advance(ctx context.Context, upTo tenant.USN) error {
-	upTo = max(upTo, w.tenant)
 	if w.usn == w.head && upTo == w.tenant {
 		return nil
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"skyrealm/domain"
-	"skyrealm/tenant"
 )
 
 // within is how long a test waits for what has to come; it is not how long it takes.
@@ -42,10 +41,10 @@ func TestWatch(t *testing.T) {
 	receive(t, woken, "the wake-up once it listens")
 	h.put(t, user(t, "u"))
 	receive(t, woken, "a notice of the tenant's feed")
-	_, err := h.domain.Apply(t.Context(), nil, 1)
+	_, err := h.domain.Provision(t.Context(), nil, 0, 1)
 	check(t, err)
 	receive(t, woken, "a notice of the domain's feed")
-	if _, err := h.domain.Apply(t.Context(), nil, 1); err != nil { // no news
+	if _, err := h.domain.Apply(t.Context(), nil); err != nil { // no news
 		t.Fatal(err)
 	}
 	if _, err := h.tenant.PutObjects(t.Context(), nil, nil); err != nil {
@@ -116,11 +115,18 @@ func TestDeposedLeader(t *testing.T) {
 	src := newID(t)
 	rec := account(t, "u")
 	rec.Source = src
-	_, err := h.domain.Apply(t.Context(), []domain.Write{{Record: rec}}, tenant.USN(5))
+	_, err := h.domain.Provision(t.Context(), []domain.Write{{Record: rec}}, 0, 5)
 	check(t, err)
 	again := account(t, "v")
 	again.Source = src
-	_, err = h.domain.Apply(t.Context(), []domain.Write{{Record: again}}, tenant.USN(4))
+	_, err = h.domain.Provision(t.Context(), []domain.Write{{Record: again}}, 0, 4)
+	wantErr(t, err, domain.ErrNotLeader)
+	// Also where it read the records after its successor had written them.
+	now := h.record(t, rec.GUID)
+	now.UAC = 0
+	_, err = h.domain.Provision(t.Context(), []domain.Write{{Record: now}}, 0, 4)
+	wantErr(t, err, domain.ErrNotLeader)
+	_, err = h.domain.Provision(t.Context(), []domain.Write{{Record: again}}, 5, 6) // the same source twice
 	wantErr(t, err, domain.ErrConflict)
 	if usn, err := h.domain.Provisioned(t.Context()); err != nil || usn != 5 {
 		t.Fatal(usn, err)
