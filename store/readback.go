@@ -51,7 +51,7 @@ func (t *Tenant) ReadBack(ctx context.Context, since tenant.Since, limit int) ([
 			CROSS JOIN LATERAL (SELECT o.anchor, o.id, o.kind FROM tenant.object o
 				WHERE o.anchor = m.member_anchor AND o.anchor <> '' AND o.deleted IS NULL LIMIT 1) o
 			WHERE m.group_id = ANY($1) AND m.member_anchor <> ''
-		ORDER BY 1, 3`, groups)
+		ORDER BY 1, 2, 3`, groups) // in one order for whoever compares replies
 	if err != nil {
 		return nil, 0, fail(err, tenant.ErrConflict)
 	}
