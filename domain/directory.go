@@ -116,43 +116,66 @@ func (d *Directory) Add(ctx context.Context, actor *Object, dn dit.DN, attrs []M
 	}
 
 	// 3. Store, and see it ourselves before the client does.
-	return d.put(ctx, rec)
+	err = d.put(ctx, rec)
+	if errors.Is(err, ErrConflict) {
+		return ErrExists
+	}
+	return err
 }
 
 // Modify changes an object.
 func (d *Directory) Modify(ctx context.Context, actor *Object, dn dit.DN, mods []Mod) error {
-	rec, err := d.writable(ctx, actor, dn)
-	if err != nil {
-		return err
-	}
-	w := &writer{d: d, rec: &rec, now: d.Now().UTC()}
-	rec.Changed = w.now
-	for _, m := range mods {
-		if err := w.modify(m); err != nil {
-			return err
+	return d.change(ctx, actor, dn, func(rec *Record) error {
+		w := &writer{d: d, rec: rec, now: d.Now().UTC()}
+		rec.Changed = w.now
+		for _, m := range mods {
+			if err := w.modify(m); err != nil {
+				return err
+			}
 		}
-	}
-	if err := w.finish(); err != nil {
-		return err
-	}
-	return d.put(ctx, rec)
+		return w.finish()
+	})
 }
 
 // Delete removes an object that has no children.
 func (d *Directory) Delete(ctx context.Context, actor *Object, dn dit.DN) error {
-	rec, err := d.writable(ctx, actor, dn)
-	if err != nil {
-		return err
+	return d.change(ctx, actor, dn, func(rec *Record) error {
+		children := false
+		filter := dit.Present("objectClass")
+		if err := d.Replica.Search(dn, dit.One, filter, "", func(*Object) bool { children = true; return false }); err != nil {
+			return err
+		}
+		if children {
+			return ErrNotLeaf
+		}
+		*rec = tombstone(rec, d.Now().UTC())
+		return nil
+	})
+}
+
+// maxTries is how often a change is made anew on a record that others change at the
+// same time; then ErrConflict asks the client to try again.
+const maxTries = 8
+
+// change reads a record, changes it and stores it, if nobody else has meanwhile.
+func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, change func(*Record) error) error {
+	was := USN(0)
+	for try := 1; ; try++ {
+		rec, err := d.writable(ctx, actor, dn)
+		if err != nil {
+			return err
+		}
+		if rec.USN == was {
+			return ErrExists // the record is what it was, so a name stands in the way
+		}
+		was = rec.USN
+		if err := change(&rec); err != nil {
+			return err
+		}
+		if err := d.put(ctx, rec); !errors.Is(err, ErrConflict) || try == maxTries {
+			return err
+		}
 	}
-	children := false
-	filter := dit.Present("objectClass")
-	if err := d.Replica.Search(dn, dit.One, filter, "", func(*Object) bool { children = true; return false }); err != nil {
-		return err
-	}
-	if children {
-		return ErrNotLeaf
-	}
-	return d.put(ctx, tombstone(&rec, d.Now().UTC()))
 }
 
 // writable returns the record behind a name, if the actor may change it. Synced
@@ -178,9 +201,6 @@ func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN) (Rec
 
 func (d *Directory) put(ctx context.Context, rec Record) error {
 	usn, err := d.Store.Apply(ctx, []Write{{rec}})
-	if errors.Is(err, ErrConflict) {
-		return ErrExists
-	}
 	if err != nil {
 		return err
 	}

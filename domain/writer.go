@@ -30,6 +30,17 @@ var plain = map[string]int{ // by name, the most values
 	"msDS-SupportedEncryptionTypes": 1, "managedBy": 1, "location": 1,
 }
 
+// owners are the kinds of object that have the attributes with rules of their own.
+var owners = map[string][]Kind{
+	"sAMAccountName":       {User, Computer, Group},
+	"userPrincipalName":    {User, Computer},
+	"servicePrincipalName": {User, Computer},
+	"userAccountControl":   {User, Computer},
+	"unicodePwd":           {User, Computer},
+	"member":               {Group},
+	"groupType":            {Group},
+}
+
 const maxValue = 4096
 
 // settableUAC are the bits that an administrator of the domain may set.
@@ -45,6 +56,9 @@ func (w *writer) modify(m Mod) error {
 			return &ConstraintError{t.Name, "a value has 1 to 4096 bytes"}
 		}
 	}
+	if kinds, ok := owners[t.Name]; ok && !slices.Contains(kinds, w.rec.Kind) {
+		return ErrAccessDenied
+	}
 	switch t.Name {
 	case "sAMAccountName":
 		return w.one(t, m, &w.rec.SAM)
@@ -57,7 +71,7 @@ func (w *writer) modify(m Mod) error {
 	case "unicodePwd":
 		return w.unicodePwd(t, m)
 	case "member":
-		return w.member(t, m)
+		return w.member(m)
 	case "groupType":
 		if len(m.Values) != 1 || (string(m.Values[0]) != GroupGlobalSecurity && string(m.Values[0]) != GroupGlobalDistribution) {
 			return &ConstraintError{t.Name, "only global groups can be made"}
@@ -69,7 +83,7 @@ func (w *writer) modify(m Mod) error {
 	if !ok {
 		return ErrAccessDenied
 	}
-	values, err := merge(w.rec.Attrs[t.Name], m, func(a, b []byte) bool { return dit.Normalise(t, a) == dit.Normalise(t, b) })
+	values, err := merge(w.rec.Attrs[t.Name], m, func(v []byte) string { return dit.Normalise(t, v) })
 	if err != nil {
 		return err
 	}
@@ -87,37 +101,41 @@ func (w *writer) modify(m Mod) error {
 	return nil
 }
 
-// merge gives the values after a modification (RFC 4511 §4.6).
-func merge(was [][]byte, m Mod, same func(a, b []byte) bool) ([][]byte, error) {
-	has := func(list [][]byte, v []byte) bool {
-		return slices.ContainsFunc(list, func(x []byte) bool { return same(x, v) })
+// merge gives the values after a modification (RFC 4511 §4.6). Two values are
+// one where their normal forms are. It looks at each value once: a list may have
+// a million.
+func merge(was [][]byte, m Mod, normal func([]byte) string) ([][]byte, error) {
+	if m.Op == ModDelete && len(m.Values) == 0 && len(was) == 0 {
+		return nil, ErrNoSuchAttribute
 	}
-	switch m.Op {
-	case ModReplace:
+	if m.Op == ModReplace || m.Op == ModDelete && len(m.Values) == 0 {
 		was = nil
-		fallthrough
-	case ModAdd:
-		out := slices.Clone(was)
+	}
+	has := make(map[string]bool, len(was)+len(m.Values))
+	for _, v := range was {
+		has[normal(v)] = true
+	}
+	out := slices.Clone(was)
+	switch m.Op {
+	case ModAdd, ModReplace:
 		for _, v := range m.Values {
-			if has(out, v) {
+			n := normal(v)
+			if has[n] {
 				return nil, ErrExists
 			}
+			has[n] = true
 			out = append(out, bytes.Clone(v))
 		}
 		return out, nil
 	case ModDelete:
-		if len(m.Values) == 0 {
-			if len(was) == 0 {
-				return nil, ErrNoSuchAttribute
-			}
-			return nil, nil
-		}
 		for _, v := range m.Values {
-			if !has(was, v) {
+			n := normal(v)
+			if !has[n] {
 				return nil, ErrNoSuchAttribute
 			}
+			has[n] = false
 		}
-		return slices.DeleteFunc(slices.Clone(was), func(v []byte) bool { return has(m.Values, v) }), nil
+		return slices.DeleteFunc(out, func(v []byte) bool { return !has[normal(v)] }), nil
 	}
 	return nil, &ConstraintError{m.Attr, "there is no such modification"}
 }
@@ -131,14 +149,11 @@ func (w *writer) one(t *dit.AttrType, m Mod, field *string) error {
 }
 
 func (w *writer) spns(t *dit.AttrType, m Mod) error {
-	if w.rec.Kind != User && w.rec.Kind != Computer {
-		return ErrAccessDenied
-	}
 	was := make([][]byte, len(w.rec.SPNs))
 	for i, s := range w.rec.SPNs {
 		was[i] = []byte(s)
 	}
-	values, err := merge(was, m, func(a, b []byte) bool { return Fold(string(a)) == Fold(string(b)) })
+	values, err := merge(was, m, func(v []byte) string { return Fold(string(v)) })
 	if err != nil {
 		return err
 	}
@@ -182,9 +197,6 @@ func (w *writer) uac(t *dit.AttrType, m Mod) error {
 // ([MS-ADTS] §3.1.1.3.1.5.1). The directory server has made sure that the
 // connection is encrypted.
 func (w *writer) unicodePwd(t *dit.AttrType, m Mod) error {
-	if w.rec.Kind != User && w.rec.Kind != Computer {
-		return ErrAccessDenied
-	}
 	if m.Op != ModReplace || len(m.Values) != 1 {
 		return &ConstraintError{t.Name, "it takes one value, by replace"}
 	}
@@ -197,10 +209,7 @@ func (w *writer) unicodePwd(t *dit.AttrType, m Mod) error {
 }
 
 // member changes a group's own list. Values are names; the list holds keys.
-func (w *writer) member(t *dit.AttrType, m Mod) error {
-	if w.rec.Kind != Group {
-		return ErrAccessDenied
-	}
+func (w *writer) member(m Mod) error {
 	was := make([][]byte, len(w.rec.Members))
 	for i := range w.rec.Members {
 		was[i] = w.rec.Members[i][:]
@@ -210,7 +219,7 @@ func (w *writer) member(t *dit.AttrType, m Mod) error {
 	for _, v := range m.Values {
 		dn, err := dit.ParseDN(string(v))
 		if err != nil {
-			return &ConstraintError{t.Name, "it holds distinguished names"}
+			return &ConstraintError{m.Attr, "it holds distinguished names"}
 		}
 		o := w.d.Replica.ByDN(dn)
 		if o == nil || o.Kind == Container {
@@ -218,7 +227,7 @@ func (w *writer) member(t *dit.AttrType, m Mod) error {
 		}
 		keys.Values = append(keys.Values, o.Key[:])
 	}
-	values, err := merge(was, keys, bytes.Equal)
+	values, err := merge(was, keys, func(v []byte) string { return string(v) })
 	if err != nil {
 		return err
 	}
