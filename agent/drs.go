@@ -348,6 +348,9 @@ func (s *session) changes(request *drsuapi.MessageGetNCChangesRequestV8) (*drsua
 	if !ok {
 		return nil, malformed("a reply of another version than was asked for")
 	}
+	if v6.DRSError != 0 {
+		return nil, fmt.Errorf("agent: replication from %s: error %d", s.host, v6.DRSError)
+	}
 	return v6, nil
 }
 

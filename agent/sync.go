@@ -95,7 +95,10 @@ func (a *Agent) Run(ctx context.Context, objects, passwords time.Duration) error
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil && due {
+		if err != nil {
+			a.Log.Error("run failed", "error", err)
+		}
+		if due && (err == nil || errors.Is(err, ErrDeletions)) { // else objects are tried again with the passwords
 			next = began.Add(firstSet(objects, seconds(a.said.ObjectSeconds), ObjectInterval))
 		}
 		pause := firstSet(passwords, seconds(a.said.HashSeconds), PasswordInterval) - a.now().Sub(began)

@@ -41,7 +41,7 @@ const adPassword = "SKYREALM_AD_PASSWORD"
 
 // syncFlags are those of all commands that sync.
 type syncFlags struct {
-	Config       configFile `help:"JSON file with flags by their names (\"ad-user\": …)." type:"existingfile" placeholder:"FILE"`
+	Config       configFile `help:"JSON file with flags by their names, with _ for - (\"ad_user\": …)." type:"existingfile" placeholder:"FILE"`
 	AD           string     `name:"ad" required:"" help:"Domain controller to read, by name or address." env:"SKYREALM_AD" placeholder:"HOST"`
 	ADAddress    string     `name:"ad-address" help:"Its address, where its name can't be looked up." env:"SKYREALM_AD_ADDRESS" placeholder:"IP"`
 	ADUser       string     `name:"ad-user" required:"" help:"Account with the rights Replicating Directory Changes and … All (CORP\\sync)." env:"SKYREALM_AD_USER" placeholder:"NAME"`

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -31,7 +32,7 @@ func TestOnPremises(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *dc)
-	}{{"story", story}, {"groups", groups}, {"staging", staging}, {"deletions", deletions}, {"loop", loop}, {"kills", kills}} {
+	}{{"refusals", refusals}, {"story", story}, {"groups", groups}, {"staging", staging}, {"deletions", deletions}, {"loop", loop}, {"kills", kills}} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()
 			d := *d
@@ -39,6 +40,56 @@ func TestOnPremises(t *testing.T) {
 			part.run(t, &d)
 			t.Logf("%s", time.Since(began).Round(time.Millisecond))
 		})
+	}
+}
+
+// refusals: what an administrator who sets an agent up can get wrong is said in
+// words, and without the password.
+func refusals(t *testing.T, d *dc) {
+	d.local("user", "create", "norights", "No-Rights-Passw0rd1")
+	c := startCloud(t, d)
+	for name, test := range map[string]struct {
+		user, password string
+		flags          []string
+		status         int
+		says           string
+	}{
+		"wrong password":      {syncUser, "Wrong-Passw0rd", nil, 1, "sign-in as " + syncUser},
+		"no rights":           {`CORP\norights`, "No-Rights-Passw0rd1", nil, 1, "Replicating Directory Changes"},
+		"no password":         {syncUser, "", nil, 2, "SKYREALM_AD_PASSWORD"},
+		"no controller there": {syncUser, syncPass, []string{"--ad", "127.0.0.1"}, 1, "LDAP of 127.0.0.1"},
+		"url without id":      {syncUser, syncPass, []string{"--url", "https://127.0.0.1:1"}, 2, "--client-id"},
+	} {
+		cmd := c.command(t.Context(), "once", append([]string{"--ad-user", test.user}, test.flags...)...)
+		cmd.Env = append(cmd.Env, "SKYREALM_AD_PASSWORD="+test.password)
+		out, _ := cmd.CombinedOutput() // the status says it
+		if status := cmd.ProcessState.ExitCode(); status != test.status || !strings.Contains(string(out), test.says) {
+			t.Errorf("%s: status %d\n%s", name, status, out)
+		}
+		if test.password != "" && strings.Contains(string(out), test.password) {
+			t.Errorf("%s: the password is printed", name)
+		}
+	}
+
+	// The same by a file of flags, a file with the password, and the address of
+	// the tenant: an agent on another machine than the service.
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	config, err := json.Marshal(map[string]any{"ad": d.address, "ad_user": "sync@corp.test", "ad_password_file": write("password", syncPass+"\n"),
+		"url": "https://" + c.HTTPS, "client_id": c.AgentClientID, "client_secret_file": c.AgentSecretFile, "ca_file": c.CAFile,
+		"state": c.state, "staging": true, "ou": []string{"OU=Nobody," + naming}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.Skyrealm(t.Context(), nil, "agent", "once", "--config", write("agent.json", string(config)))
+	if err != nil || !strings.Contains(out, "0 objects would be sent") {
+		t.Errorf("by files: %v\n%s", err, out)
 	}
 }
 
