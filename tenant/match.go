@@ -49,6 +49,18 @@ func (h *holders) take(o *Object) {
 	}
 }
 
+// release notes that the object has given its names up.
+func (h *holders) release(o *Object) {
+	if holder := h.upns[strings.ToLower(o.UPN)]; holder != nil && holder.ID == o.ID {
+		delete(h.upns, strings.ToLower(o.UPN))
+	}
+	for _, a := range o.Addresses() {
+		if holder := h.addresses[a]; holder != nil && holder.ID == o.ID {
+			delete(h.addresses, a)
+		}
+	}
+}
+
 // hardMatch decides whether an agent may take over the object that has its
 // anchor (EHC/how-to-connect-install-existing-tenant).
 func hardMatch(s *Settings, o *Object) error {

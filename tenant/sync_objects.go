@@ -190,6 +190,7 @@ func (b *objectBatch) item(s *Service, item *ObjectItem) (*ObjectWrite, error) {
 		o := *old
 		o.Deleted, o.Changed = b.now, b.now
 		o.Profile.SyncEnabled = new(bool)
+		b.release(old)
 		return &ObjectWrite{Object: o}, nil
 	}
 	return b.set(s, item, old)
@@ -246,15 +247,19 @@ func (b *objectBatch) set(s *Service, item *ObjectItem, old *Object) (*ObjectWri
 			return nil, err
 		}
 	}
-	if err := b.settleNames(&b.settings, &o, b.now, s.Rand); err != nil {
-		return nil, err
-	}
 	w := &ObjectWrite{}
 	if item.Kind == Group {
 		if w.Members, err = members(item.Attributes); err != nil {
 			return nil, err
 		}
 	}
+	// Last, as it gives names away: to this object, and its old ones to the items
+	// after it.
+	if err := b.settleNames(&b.settings, &o, b.now, s.Rand); err != nil {
+		return nil, err
+	}
+	b.release(&before)
+	b.take(&o)
 
 	// 3. A re-send that changes nothing moves no feed.
 	if had && w.Members == nil && reflect.DeepEqual(before, o) {
