@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +55,46 @@ func FuzzWire(f *testing.F) {
 			t.Errorf("our fault: %x", body)
 		}
 	})
+}
+
+// TestWireLarge: of large messages, which anybody can send, few are decoded at
+// once; the next is told to come again, and small ones go on.
+func TestWireLarge(t *testing.T) {
+	const most = 8
+	inside, open := make(chan struct{}), make(chan struct{})
+	handler := &provisioning.Handler{Authenticate: func(*http.Request, string) (*problem.Caller, error) {
+		inside <- struct{}{}
+		<-open
+		return nil, errors.New("nobody")
+	}}
+	send := func(filler int) *httptest.ResponseRecorder {
+		body := envelope(t, "token", "Capabilities", operation("Capabilities", strings.Repeat("x", filler)))
+		r := httptest.NewRequest("POST", wirePath, bytes.NewReader(body))
+		r.Header.Set("Content-Type", nbfx.ContentType)
+		r = r.WithContext(problem.With(r.Context(), &problem.Request{ID: "x", Log: slog.New(slog.NewTextHandler(io.Discard, nil))}))
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	answered := make(chan *httptest.ResponseRecorder)
+	for range most {
+		go func() { answered <- send(1 << 20) }()
+		<-inside
+	}
+	if w := send(1 << 20); !bytes.Contains(w.Body.Bytes(), []byte("currently busy")) || w.Code != 500 {
+		t.Errorf("one more: %d %q", w.Code, w.Body)
+	}
+	go func() { answered <- send(0) }()
+	<-inside
+	close(open)
+	for range most + 1 {
+		if w := <-answered; !bytes.Contains(w.Body.Bytes(), []byte("has been denied")) {
+			t.Errorf("%q", w.Body)
+		}
+	}
+	go func() { answered <- send(1 << 20) }()
+	<-inside // they have left, so there is room again
+	<-answered
 }
 
 // BenchmarkProvisionCredentials is a full request of the real agent: 50 users,

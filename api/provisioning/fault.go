@@ -29,6 +29,7 @@ const (
 
 var (
 	errDenied  = &fault{nbfx.Sender, 0, "Access to Azure Active Directory has been denied. Contact Technical Support."}
+	errBusy    = &fault{nbfx.Receiver, numberBusy, "Windows Azure Active Directory is currently busy. This operation will be retried automatically."}
 	errRetired = &fault{nbfx.Sender, 0, "This version of the synchronization client is no longer supported. Install build " + tenant.OldestBuild + " or later."}
 )
 
@@ -64,7 +65,7 @@ func faultOf(err error) *fault {
 
 	case errors.Is(err, tenant.ErrUnavailable), errors.Is(err, tenant.ErrNoTenant), errors.Is(err, tenant.ErrConflict),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &fault{nbfx.Receiver, numberBusy, "Windows Azure Active Directory is currently busy. This operation will be retried automatically."}
+		return errBusy
 	}
 	return &fault{nbfx.Receiver, 0, "An error occurred on the server. The log has it under the request's id."}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"skyrealm/api/problem"
 	"skyrealm/nbfx"
@@ -31,7 +32,17 @@ const (
 type Handler struct {
 	Tenant       *tenant.Service
 	Authenticate func(r *http.Request, token string) (*problem.Caller, error)
+
+	large atomic.Int32 // requests over largeBody that are being served
 }
+
+// The token is inside the message, so anybody can have one decoded, and the worst
+// of 4 MB becomes a tree of 50 (A12). Few may at once; an agent that is told to
+// come again does.
+const (
+	largeBody = 256 << 10
+	maxLarge  = 8
+)
 
 // call is one request of an agent that may make it.
 type call struct {
@@ -85,6 +96,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		Failed(w, r, err)
 		return
+	}
+	if len(body) > largeBody {
+		defer h.large.Add(-1)
+		if h.large.Add(1) > maxLarge {
+			Failed(w, r, errBusy)
+			return
+		}
 	}
 	root, err := nbfx.Decode(body, nbfx.Defaults)
 	if err != nil {
