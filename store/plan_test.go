@@ -81,6 +81,32 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// Whether names are taken is looked up for each, whatever else has a name there.
+func TestPlanOfNames(t *testing.T) {
+	h := newHouse(t)
+	parent := newID(t)
+	var all []domain.Record
+	for i := range 2000 {
+		r := account(t, fmt.Sprint("r", i))
+		r.Parent = parent
+		all = append(all, r)
+	}
+	h.apply(t, all...)
+	for range 12 { // the server settles on a plan after some executions
+		got, err := h.domain.RDNsTaken(t.Context(), parent, []string{"r1", "r1999", "free"})
+		check(t, err)
+		if len(got) != 2 || got["r1"] != all[1].GUID || got["r1999"] != all[1999].GUID {
+			t.Fatal(got)
+		}
+	}
+	h.scans(t)
+	var read int64
+	check(t, h.admin.QueryRow(t.Context(), `SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'object_rdn'`).Scan(&read))
+	if read == 0 || read > 12*3 {
+		t.Errorf("%d entries of the index were read for 36 names", read)
+	}
+}
+
 // A database or server that acknowledges before it has written is put right; one that
 // waits for a standby stays so.
 func TestDurable(t *testing.T) {
