@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +35,13 @@ func (c *keytabCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	// The account's old keys end with the new ones: not for a file that can't be written.
+	probe, err := os.CreateTemp(filepath.Dir(c.Out), ".skyrealm-keytab-*")
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	probe.Close()
+	os.Remove(probe.Name())
 	file, account, err := t.serviceAccount(e.ctx, c.SPN)
 	if err != nil {
 		return err
@@ -67,9 +76,12 @@ func (t *target) serviceAccount(ctx context.Context, spn string) (file []byte, a
 	if err != nil {
 		return nil, "", err
 	}
-	dn, err := t.findSPN(conn, spn)
+	dn, account, err := t.findSPN(conn, spn)
 	if err != nil {
 		return nil, "", err
+	}
+	if strings.HasSuffix(account, "$") {
+		return nil, "", fmt.Errorf("%s is a name of the computer %s, whose keys are the machine's own", spn, account)
 	}
 	if dn != "" {
 		change := ldap.NewModifyRequest(dn, nil)
@@ -105,13 +117,14 @@ func (t *target) serviceAccount(ctx context.Context, spn string) (file []byte, a
 	return file, account, t.tryKeytab(ctx, file, account)
 }
 
-func (t *target) findSPN(conn *ldap.Conn, spn string) (dn string, err error) {
+// findSPN finds the account that has an SPN, "" for none.
+func (t *target) findSPN(conn *ldap.Conn, spn string) (dn, account string, err error) {
 	found, err := conn.Search(ldap.NewSearchRequest(t.BaseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 2, 0, false,
-		"(servicePrincipalName="+ldap.EscapeFilter(spn)+")", []string{"1.1"}, nil))
+		"(servicePrincipalName="+ldap.EscapeFilter(spn)+")", []string{"sAMAccountName"}, nil))
 	if err != nil || len(found.Entries) == 0 {
-		return "", err
+		return "", "", err
 	}
-	return found.Entries[0].DN, nil
+	return found.Entries[0].DN, found.Entries[0].GetAttributeValue("sAMAccountName"), nil
 }
 
 func (t *target) addService(conn *ldap.Conn, service, host, spn, password string) (dn string, err error) {

@@ -71,6 +71,9 @@ func scripts(t *testing.T, dir string, w *world) {
 			if w != nil {
 				e.Setenv("SKYREALM_DATA", w.Dir)
 				e.Setenv("KRB5_CONFIG", w.Krb5Conf)
+				e.Setenv("KRB5CCNAME", "FILE:"+filepath.Join(e.WorkDir, "ccache"))
+				e.Setenv("LDAPS", w.LDAPS)
+				e.Setenv("LDAPTLS_CACERT", w.CAFile)
 			}
 			return nil
 		},
