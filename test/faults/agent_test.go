@@ -248,11 +248,11 @@ func (p *pusher) write() error {
 }
 
 // strike kills in the middle of a push and waits until all is up again: soon
-// after the agent's start or the last outage, or when some batches more are
+// after the agent's start or the last outage, or when a batch more is
 // committed. It is false if the agent was done before.
 func (p *pusher) strike(t *testing.T, r *rand.Rand, v victim) bool {
 	t.Helper()
-	further, about := 250*r.Int64N(3), jitter
+	further, about := 250*(r.Int64N(3)/2), jitter // one in three
 	if further == 0 {
 		about = 300 * time.Millisecond // its start, its pauses, and what it sends again
 	}
