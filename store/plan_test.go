@@ -121,3 +121,30 @@ func TestDurable(t *testing.T) {
 		}
 	}
 }
+
+// An address is looked up in the index alone. What GIN keeps aside, to sort it in
+// later, is read as a whole for each address of each batch: a first sync gets
+// slower with every one.
+func TestAddressesAreLookedUpByKey(t *testing.T) {
+	h := newHouse(t)
+	for b := range 5 {
+		us := make([]tenant.Object, 1000)
+		for i := range us {
+			us[i] = user(t, fmt.Sprint("u", b, "-", i))
+			us[i].Profile.Mail = us[i].UPN
+		}
+		_, err := h.tenant.PutObjects(t.Context(), writes(us...), nil)
+		check(t, err)
+	}
+	var plan []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	check(t, h.pool.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+		SELECT o.id FROM tenant.object o WHERE o.addresses && '{u3-500@contoso.test}'`).Scan(&plan))
+	if blocks := plan[0].Plan.Hit + plan[0].Plan.Read; blocks > 12 {
+		t.Errorf("one address costs %d blocks", blocks)
+	}
+}
