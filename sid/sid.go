@@ -51,8 +51,14 @@ func Parse(text string) (SID, error) {
 	if len(parts) < 3 || len(parts) > 3+MaxSubAuthorities || (parts[0] != "S" && parts[0] != "s") || parts[1] != "1" {
 		return "", ErrSyntax
 	}
-	authority, err := strconv.ParseUint(parts[2], 0, 48)
-	if err != nil {
+	// In hexadecimal from 2³² on ([MS-DTYP] §2.4.2.1). ParseUint by itself would
+	// take 010 for eight.
+	digits, base := parts[2], 10
+	if rest, ok := strings.CutPrefix(digits, "0x"); ok {
+		digits, base = rest, 16
+	}
+	authority, err := strconv.ParseUint(digits, base, 48)
+	if err != nil || base == 10 && len(digits) > 1 && digits[0] == '0' {
 		return "", ErrSyntax
 	}
 	sub := make([]uint32, 0, MaxSubAuthorities)

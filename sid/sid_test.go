@@ -37,7 +37,7 @@ func TestAppendSplit(t *testing.T) {
 }
 
 func TestMalformed(t *testing.T) {
-	for _, text := range []string{"", "S-1", "S-2-5-1", "S-1-5-", "S-1-5-4294967296", "S-1-5--1", "X-1-5-1", "S-1-5-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1"} {
+	for _, text := range []string{"", "S-1", "S-2-5-1", "S-1-5-", "S-1-5-4294967296", "S-1-5--1", "X-1-5-1", "S-1-010-1", "S-1-0o5-1", "S-1-0b1-1", "S-1-1_0-1", "S-1-5-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1"} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("%q parsed as %s", text, s)
 		}
