@@ -32,6 +32,8 @@ const (
 	users      = 20_000
 	batchItems = 1000
 	senders    = 4
+
+	bulkPassword = "Passw0rd" // everybody's
 )
 
 func newAgent(s *harness.Server, b testing.TB) *agent.Client {
@@ -73,7 +75,7 @@ func hashBodies(b testing.TB, a *agent.Client, n int) [][]byte {
 	if err != nil {
 		b.Fatal(err)
 	}
-	legacy, err := cred.NewLegacy("Passw0rd", "CORP.CONTOSO.TESTuser")
+	legacy, err := cred.NewLegacy(bulkPassword, "CORP.CONTOSO.TESTuser")
 	if err != nil {
 		b.Fatal(err)
 	}

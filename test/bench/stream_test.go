@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
+	"github.com/go-ldap/ldap/v3"
 	"github.com/jackc/pgx/v5"
+	"github.com/jcmturner/gokrb5/v8/client"
+	krbconfig "github.com/jcmturner/gokrb5/v8/config"
 
 	"skyrealm/test/harness"
 )
@@ -138,4 +142,86 @@ func copyEncoded(b testing.TB, db *pgx.Conn, rows []byte, including string) time
 		b.Fatal(tag, err)
 	}
 	return took
+}
+
+// BenchmarkBulk is a new organisation's first day, 100,000 users with sealed legacy
+// hashes on one machine with all roles: objects in batches, hashes in one
+// stream, and the time until the managed domain has taken all of them in; then
+// some of them sign in. The figures of the three parts are users per second; the
+// CPU seconds of the service and of PostgreSQL and the service's largest resident
+// set are of all three together. An op is all of that once, on a new database.
+func BenchmarkBulk(b *testing.B) {
+	var objects, acknowledged, usable time.Duration
+	var cpu [2]time.Duration
+	var resident int64
+	for b.Loop() {
+		database := harness.Database(b)
+		s := harness.Start(b, "--database", database)
+		db, err := pgx.Connect(b.Context(), database)
+		if err != nil {
+			b.Fatal(err)
+		}
+		postmaster := parent(b, int(db.PgConn().PID()))
+		a := newAgent(s, b)
+		body := lines(b, hashBodies(b, a, bulkUsers))
+		token := bearer(b, s)
+		before := [2]time.Duration{cpuTime(b, s.PID), cpuTimeOfAll(b, postmaster)}
+
+		began := time.Now()
+		syncUsers(b, a, bulkUsers)
+		objects += time.Since(began)
+		began = time.Now()
+		took, usn := stream(b, s, s.HTTP, token, body, bulkUsers)
+		acknowledged += took
+		for deadline := time.Now().Add(10 * harness.Patience); ; {
+			err := a.WaitUSN(b.Context(), usn)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				b.Fatal(err)
+			}
+		}
+		usable += time.Since(began)
+
+		cpu[0] += cpuTime(b, s.PID) - before[0]
+		cpu[1] += cpuTimeOfAll(b, postmaster) - before[1]
+		resident = max(resident, residentMost(b, s.PID))
+		for i := range 20 {
+			signIn(b, s, fmt.Sprint("u", i*(bulkUsers/20)+i))
+		}
+		_ = db.Close(context.Background())
+		s.Stop()
+	}
+	rate := func(d time.Duration) float64 { return float64(b.N) * bulkUsers / d.Seconds() }
+	b.ReportMetric(rate(objects), "objects/s")
+	b.ReportMetric(rate(acknowledged), "acknowledged/s")
+	b.ReportMetric(rate(usable), "usable/s")
+	b.ReportMetric(rate(objects+usable), "users/s")
+	b.ReportMetric(cpu[0].Seconds()/float64(b.N), "service-cpu-s")
+	b.ReportMetric(cpu[1].Seconds()/float64(b.N), "postgres-cpu-s")
+	b.ReportMetric(float64(resident)/(1<<20), "service-MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// signIn proves that a user of [hashBodies] can: over Kerberos, and by a bind.
+func signIn(b testing.TB, s *harness.Server, name string) {
+	b.Helper()
+	text, err := krbconfig.Load(s.Krb5Conf)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := client.NewWithPassword(name, s.Realm, bulkPassword, text, client.DisablePAFXFAST(true))
+	defer c.Destroy()
+	if err := c.Login(); err != nil {
+		b.Fatalf("%s: %v", name, err)
+	}
+	l, err := ldap.DialURL("ldaps://"+s.LDAPS, ldap.DialWithTLSConfig(s.TLS()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Bind(name+"@contoso.test", bulkPassword); err != nil {
+		b.Fatalf("%s: %v", name, err)
+	}
 }
