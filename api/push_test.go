@@ -49,8 +49,10 @@ func (h *house) serve(t testing.TB) (string, *http.Client, func() error) {
 	// A second handler of one server would register its metrics twice.
 	again := *h.Server
 	again.Metrics = newRegistry()
+	handler, err := again.Handler(ctx)
+	must(t, err)
 	go func() {
-		done <- again.Serve(ctx, ln, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+		done <- again.Serve(ctx, ln, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, handler)
 	}()
 	stop := func() error { cancel(); return <-done }
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}

@@ -173,13 +173,10 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 	return root
 }
 
-// Serve answers on ln until ctx ends, then takes no more, lets the requests in
-// flight finish and returns nil. config holds the certificate.
-func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config) error {
-	handler, err := s.Handler(ctx)
-	if err != nil {
-		return err
-	}
+// Serve answers on ln with what [Server.Handler] returned until ctx ends, then
+// takes no more, lets the requests in flight finish and returns nil. config
+// holds the certificate. It asks the database for nothing.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config, handler http.Handler) error {
 	config = config.Clone()
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.NextProtos = []string{"h2", "http/1.1"}
@@ -200,7 +197,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config)
 		defer cancel()
 		drained <- server.Shutdown(last)
 	})
-	err = server.ServeTLS(ln, "", "")
+	err := server.ServeTLS(ln, "", "")
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return err // the listener failed
 	}

@@ -305,7 +305,13 @@ func (s *service) serve() error {
 		}
 		s.work.Go(func() { s.tidy() })
 		a.Ready = func(ctx context.Context) error { _, err := s.tenant.Configuration(ctx); return err }
-		edge("https", func() error { return a.Serve(s.ctx, s.ln.https, s.tls) })
+		// Here and not in the edge: a database that goes away from now on must not
+		// end the KDC with it.
+		handler, err := a.Handler(s.ctx)
+		if err != nil {
+			return err
+		}
+		edge("https", func() error { return a.Serve(s.ctx, s.ln.https, s.tls, handler) })
 		s.ready.HTTPS = reach(s.ln.https.Addr().String())
 	}
 	return nil
