@@ -60,6 +60,7 @@ type Cookie struct {
 	Source       GUID           `json:"source"` // invocation ID of the DC
 	HighObject   int64          `json:"highObject"`
 	HighProperty int64          `json:"highProperty"`
+	Reserved     int64          `json:"reserved,omitempty"` // the DC's own, to be given back
 	UpToDate     map[GUID]int64 `json:"upToDate,omitempty"`
 }
 

@@ -36,8 +36,9 @@ const (
 	dialTime = 15 * time.Second
 	// quietTime bounds how long a DC may keep silent within a call.
 	quietTime = 2 * time.Minute
-	// pageObjects and pageBytes are what a reply is asked to stay below.
-	pageObjects = 1000
+	// pageObjects and pageBytes are what a reply is asked to stay below. A user
+	// has some hundred pointers; see maxPointers.
+	pageObjects = 150
 	pageBytes   = 8 << 20
 )
 
@@ -229,6 +230,16 @@ func (q quiet) Write(b []byte) (int, error) {
 
 // Read implements [Source].
 func (d *AD) Read(ctx context.Context, since Cookie, each func(page) error) (Cookie, error) {
+	for objects := uint32(pageObjects); ; objects /= 4 {
+		next, err := d.read(ctx, since, objects, each)
+		if !errors.Is(err, errPage) || objects < 4 {
+			return next, err
+		}
+		// From the beginning: what has been handed over says the same again.
+	}
+}
+
+func (d *AD) read(ctx context.Context, since Cookie, objects uint32, each func(page) error) (Cookie, error) {
 	root, err := d.root(ctx)
 	if err != nil {
 		return Cookie{}, err
@@ -241,15 +252,12 @@ func (d *AD) Read(ctx context.Context, since Cookie, each func(page) error) (Coo
 	at := since
 	for {
 		reply, err := s.changes(&drsuapi.MessageGetNCChangesRequestV8{
-			InvocationIDSource: dsaOf(at.Source),
-			NC:                 &drsuapi.DSName{StringName: s.naming},
-			From:               &drsuapi.Vector{HighObjectUpdate: at.HighObject, HighPropertyUpdate: at.HighProperty},
+			NC: &drsuapi.DSName{StringName: s.naming},
 			// The vector filters what came from other DCs; it stays the one from
 			// before until the last reply brings the new one ([MS-DRSR] §4.1.10.6).
 			UpToDateVectorDestination: vectorOf(since.UpToDate),
-			Flags:                     drsuapi.InitSync | drsuapi.WritableReplica | drsuapi.GetAncestor,
-			MaxObjectsCount:           pageObjects, MaxBytesCount: pageBytes,
-		})
+			MaxObjectsCount:           objects,
+		}, &at)
 		if err != nil {
 			return Cookie{}, err
 		}
@@ -260,11 +268,6 @@ func (d *AD) Read(ctx context.Context, since Cookie, each func(page) error) (Coo
 		if err := each(p); err != nil {
 			return Cookie{}, err
 		}
-		if reply.To == nil || reply.InvocationIDSource == nil {
-			return Cookie{}, malformed("it does not say how far it has come")
-		}
-		at.Source = guidOf((*dtyp.GUID)(reply.InvocationIDSource))
-		at.HighObject, at.HighProperty = reply.To.HighObjectUpdate, reply.To.HighPropertyUpdate
 		if !reply.MoreData {
 			at.UpToDate = map[GUID]int64{}
 			if v := reply.UpToDateVectorSource; v != nil {
@@ -289,28 +292,45 @@ func (d *AD) Objects(ctx context.Context, which []GUID, each func(page) error) e
 	}
 	defer s.close()
 	for _, g := range which {
-		reply, err := s.changes(&drsuapi.MessageGetNCChangesRequestV8{
-			NC:              &drsuapi.DSName{GUID: nameOf(g)},
-			Flags:           drsuapi.InitSync | drsuapi.WritableReplica | drsuapi.GetAncestor,
-			MaxObjectsCount: 1, ExtendedOperation: drsuapi.ExtendedOperationReplicationObject,
-		})
-		gone := (*goneError)(nil)
-		var p page
-		switch {
-		case errors.As(err, &gone):
-			p.changes = []change{{guid: g, deleted: true}}
-		case err != nil:
+		p, err := s.whole(g)
+		if err != nil {
 			return err
-		default:
-			if p, err = s.page(reply); err != nil {
-				return err
-			}
 		}
 		if err := each(p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// whole reads one object. One with many links comes in several replies from
+// Windows; Samba gives the first 1,500 and can't go on: errStalled.
+func (s *session) whole(g GUID) (page, error) {
+	var (
+		out page
+		at  Cookie
+	)
+	for {
+		reply, err := s.changes(&drsuapi.MessageGetNCChangesRequestV8{NC: &drsuapi.DSName{GUID: nameOf(g)},
+			MaxObjectsCount: pageObjects, ExtendedOperation: drsuapi.ExtendedOperationReplicationObject}, &at)
+		if gone := (*goneError)(nil); errors.As(err, &gone) {
+			return page{changes: []change{{guid: g, deleted: true}}}, nil
+		}
+		if err != nil {
+			return page{}, err
+		}
+		p, err := s.page(reply)
+		if err != nil {
+			return page{}, err
+		}
+		if len(out.changes) == 0 {
+			out.changes = p.changes
+		}
+		out.links = append(out.links, p.links...)
+		if !reply.MoreData {
+			return out, nil
+		}
+	}
 }
 
 // goneError is the DC's word for an object that it does not have.
@@ -327,31 +347,46 @@ const (
 	dsDRABadNC        = 8440 // ERROR_DS_DRA_BAD_NC
 )
 
-func (s *session) changes(request *drsuapi.MessageGetNCChangesRequestV8) (*drsuapi.MessageGetNCChangesReplyV6, error) {
-	reply, err := s.client.GetNCChanges(s.ctx, &drsuapi.GetNCChangesRequest{Handle: s.handle, InVersion: 8,
-		In: &drsuapi.MessageGetNCChangesRequest{Value: &drsuapi.MessageGetNCChangesRequest_V8{V8: request}}})
-	code := uint32(0)
-	if reply != nil {
-		code = reply.Return
-	}
+// errStalled: a DC says that there is more, and its replies do not move on.
+var errStalled = fmt.Errorf("%w: it says that there is more and does not move on", errDirectory)
+
+// changes asks for what comes after a place, and moves the place on.
+func (s *session) changes(request *drsuapi.MessageGetNCChangesRequestV8, at *Cookie) (*drsuapi.MessageGetNCChangesReplyV6, error) {
+	request.InvocationIDSource = dsaOf(at.Source)
+	request.From = &drsuapi.Vector{HighObjectUpdate: at.HighObject, HighPropertyUpdate: at.HighProperty}
+	// Not in the order of the tree (DRS_GET_ANC), but in that of changes.
+	request.Flags, request.MaxBytesCount = drsuapi.InitSync|drsuapi.WritableReplica, pageBytes
+	call := &getNCChanges{handle: s.handle, request: request, reserved: at.Reserved}
+	err := s.client.Conn().Invoke(s.ctx, call)
 	switch {
-	case code == dsDRAccessDenied || code == errorAccessDenied:
-		return nil, fmt.Errorf("agent: replication from %s: the account lacks the rights Replicating Directory Changes and Replicating Directory Changes All (%d)", s.host, code)
-	case code == dsDRABadDN || code == dsDRABadNC || code == dsNoSuchObject:
-		return nil, &goneError{code}
+	case call.broken:
+		return nil, errPage
 	case err != nil:
 		return nil, s.failed("changes", err)
-	case code != 0:
-		return nil, fmt.Errorf("agent: replication from %s: error %d", s.host, code)
+	case call.code == dsDRAccessDenied || call.code == errorAccessDenied:
+		return nil, fmt.Errorf("agent: replication from %s: the account lacks the rights Replicating Directory Changes and Replicating Directory Changes All (%d)", s.host, call.code)
+	case call.code == dsDRABadDN || call.code == dsDRABadNC || call.code == dsNoSuchObject:
+		return nil, &goneError{call.code}
+	case call.code != 0:
+		return nil, fmt.Errorf("agent: replication from %s: error %d", s.host, call.code)
 	}
-	v6, ok := reply.Out.GetValue().(*drsuapi.MessageGetNCChangesReplyV6)
-	if !ok {
+	reply, ok := call.reply.GetValue().(*drsuapi.MessageGetNCChangesReplyV6)
+	if !ok || reply == nil {
 		return nil, malformed("a reply of another version than was asked for")
 	}
-	if v6.DRSError != 0 {
-		return nil, fmt.Errorf("agent: replication from %s: error %d", s.host, v6.DRSError)
+	if reply.DRSError != 0 {
+		return nil, fmt.Errorf("agent: replication from %s: error %d", s.host, reply.DRSError)
 	}
-	return v6, nil
+	if reply.To == nil || reply.InvocationIDSource == nil {
+		return nil, malformed("it does not say how far it has come")
+	}
+	before := *at
+	at.Source, at.Reserved = guidOf((*dtyp.GUID)(reply.InvocationIDSource)), call.reservedTo
+	at.HighObject, at.HighProperty = reply.To.HighObjectUpdate, reply.To.HighPropertyUpdate
+	if reply.MoreData && at.Source == before.Source && at.HighObject == before.HighObject && at.HighProperty == before.HighProperty && at.Reserved == before.Reserved {
+		return nil, errStalled
+	}
+	return reply, nil
 }
 
 // nameOf and dsaOf are a GUID as the library has it in the two places.

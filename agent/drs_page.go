@@ -13,6 +13,36 @@ import (
 // maxPrefixes bounds the table of a reply; Windows has some forty.
 const maxPrefixes = 4096
 
+// maxPointers is how many pointers a reply may have. Samba numbers them modulo
+// 32,768, and the library takes two of one number for the same.
+const maxPointers = 32_000
+
+// errPage: a reply has more.
+var errPage = errors.New("agent: a reply is too large")
+
+// pointers counts those of a reply.
+func pointers(reply *drsuapi.MessageGetNCChangesReplyV6) int {
+	n := 8 + len(reply.Values)*3
+	if reply.PrefixTableSource != nil {
+		n += 2 * len(reply.PrefixTableSource.PrefixEntry)
+	}
+	for e := reply.Objects; e != nil; e = e.NextEntityInfo {
+		n += 5
+		if e.EntityInfo == nil || e.EntityInfo.AttributeBlock == nil {
+			continue
+		}
+		for _, a := range e.EntityInfo.AttributeBlock.Attribute {
+			if n++; a != nil && a.AttributeValue != nil {
+				n += len(a.AttributeValue.Values)
+			}
+		}
+		if n > maxPointers {
+			break // the list itself may run in a circle
+		}
+	}
+	return n
+}
+
 // namer turns the numbers that a reply has for attributes and classes into OIDs,
 // by the table that comes with it ([MS-DRSR] §5.16.4): no DC's numbers are
 // another's.
@@ -48,6 +78,9 @@ func (n *namer) oid(number uint32) string {
 // page reads a reply.
 func (s *session) page(reply *drsuapi.MessageGetNCChangesReplyV6) (page, error) {
 	p := page{total: int(reply.NCSizeObjectsCount)}
+	if pointers(reply) > maxPointers {
+		return p, errPage
+	}
 	names, err := newNamer(reply)
 	if err != nil {
 		return p, err

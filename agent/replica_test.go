@@ -1,11 +1,15 @@
 package agent
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/oiweiwei/go-msrpc/msrpc/drsr/drsuapi/v4"
+	"github.com/oiweiwei/go-msrpc/ndr"
 )
 
 func TestApply(t *testing.T) {
@@ -222,4 +226,35 @@ func FuzzDecodeValue(f *testing.F) {
 			t.Fatal("a link to nothing")
 		}
 	})
+}
+
+// TestPlaces: the reserved part of a place goes out and comes back, as the
+// library leaves it out.
+func TestPlaces(t *testing.T) {
+	call := &getNCChanges{handle: &drsuapi.Handle{}, reserved: 0x1122334455667788,
+		request: &drsuapi.MessageGetNCChangesRequestV8{NC: &drsuapi.DSName{}, From: &drsuapi.Vector{HighObjectUpdate: 1, HighPropertyUpdate: 2}}}
+	w := ndr.NDR20(nil)
+	if err := call.MarshalNDRRequest(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	from := []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x88\x77\x66\x55\x44\x33\x22\x11\x02\x00\x00\x00\x00\x00\x00\x00")
+	if !bytes.Contains(w.Bytes(), from) {
+		t.Errorf("the request has %x", w.Bytes())
+	}
+
+	w = ndr.NDR20(nil)
+	reply := drsuapi.MessageGetNCChangesReply{Value: &drsuapi.MessageGetNCChangesReply_V6{V6: &drsuapi.MessageGetNCChangesReplyV6{
+		From: &drsuapi.Vector{HighObjectUpdate: 3, HighPropertyUpdate: 4}, To: &drsuapi.Vector{HighObjectUpdate: 1, HighPropertyUpdate: 2}}}}
+	for _, err := range []error{w.WriteData(uint32(6)), reply.MarshalUnionNDR(t.Context(), w, 6), w.WriteDeferred(), w.WriteData(uint32(7))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := w.Bytes()
+	at := bytes.Index(b, []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00"))
+	copy(b[at:], from)
+	back := &getNCChanges{}
+	if err := back.UnmarshalNDRResponse(t.Context(), ndr.NDR20(b)); err != nil || back.reservedTo != call.reserved || back.code != 7 {
+		t.Errorf("%x, %d, %v", back.reservedTo, back.code, err)
+	}
 }

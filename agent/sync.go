@@ -283,7 +283,13 @@ func (a *Agent) read(ctx context.Context, tenant string) (map[GUID]password, err
 	}
 	if len(unknown) > 0 {
 		slices.SortFunc(unknown, GUID.compare)
-		if err := a.whole(ctx, into, slices.Compact(unknown), fresh); err != nil {
+		err := a.whole(ctx, into, slices.Compact(unknown), fresh)
+		if errors.Is(err, errStalled) && !s.Cookie.IsZero() {
+			// It can't be read by itself, so it is read with all the rest.
+			s.Cookie, a.run.Full = Cookie{}, true
+			return a.read(ctx, tenant)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

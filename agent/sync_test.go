@@ -28,6 +28,7 @@ type directory struct {
 	reads   int
 	singles int
 	err     error
+	stalls  bool // single objects can't be read
 }
 
 func (d *directory) Domain(context.Context) (Domain, error) {
@@ -56,6 +57,9 @@ func (d *directory) Read(_ context.Context, since Cookie, each func(page) error)
 }
 
 func (d *directory) Objects(_ context.Context, which []GUID, each func(page) error) error {
+	if d.stalls {
+		return errStalled
+	}
 	for _, g := range which {
 		d.singles++
 		c := change{guid: g, deleted: true}
@@ -364,6 +368,25 @@ func TestRetryQueue(t *testing.T) {
 	r.once(1, 0, 1, 0)
 	if !strings.Contains(r.log.String(), "event=606") {
 		t.Error("nothing left the queue")
+	}
+}
+
+// TestUnknown: what changes of an object that is not known makes it be read
+// whole, and where that can't be done, all of the directory.
+func TestUnknown(t *testing.T) {
+	for _, stalls := range []bool{false, true} {
+		r := newRig(t)
+		r.d.stalls = stalls
+		r.d.put(1, "ada", "one")
+		r.once(1, 0, 1, 0)
+		r.d.put(2, "back", "two")
+		r.d.group(3, "group", 1, 2)
+		r.d.pending = []page{{changes: []change{{guid: id(2), dn: "CN=back,DC=x", attrs: map[string][]string{"mail": {"m"}}}}, links: []link{{id(3), id(1), "member", true}}}}
+		r.once(2, 0, 1, 0)
+		if want := fmt.Sprint([]any{id(1).base64(), id(2).base64()}); fmt.Sprint(r.c.objects[id(3).base64()].Attributes["member"]) != want || stalls == (r.d.singles > 0) {
+			t.Errorf("stalls %t: %v, %d", stalls, r.c.objects[id(3).base64()].Attributes["member"], r.d.singles)
+		}
+		r.once(0, 0, 0, 0)
 	}
 }
 

@@ -101,6 +101,7 @@ func (d *dc) start(samba string) {
 	cmd := exec.Command("sh", "-c", `read -r go && mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh",
 		samba, "--interactive", "--model=single", "--debug-stdout", "--debuglevel=1", "--configfile="+d.conf(),
 		"--option=server services=rpc,ldap,kdc", "--option=bind interfaces only=yes", "--option=interfaces=lo "+d.address,
+		"--option=drs:max object sync=100", "--option=drs:max link sync=20", // several replies to a read
 		"--option=pid directory="+d.dir, "--option=ncalrpc dir="+filepath.Join(d.dir, "ncalrpc"))
 	cmd.Env = append(os.Environ(), "TDB_NO_FSYNC=1")
 	cmd.Stdout, cmd.Stderr = log, log

@@ -320,11 +320,14 @@ func kills(t *testing.T, d *dc) {
 	const users, times = 300, 20
 	in := d.ou("Kills")
 	passwords := map[string]string{}
+	var members []string
 	for i := range users {
 		name := fmt.Sprintf("kim%03d", i)
 		passwords[name] = fmt.Sprintf("First-Passw0rd-%d", i)
 		d.add(in, name, passwords[name])
+		members = append(members, "CN="+name+","+in)
 	}
+	d.group(in, "Kims", members...) // its links come in several replies
 	c := startCloud(t, d, "--ou", in)
 	random := rand.New(rand.NewPCG(1, 2))
 	unfinished, typical := 0, 500*time.Millisecond // how long a run takes on this machine is found out
@@ -357,6 +360,12 @@ func kills(t *testing.T, d *dc) {
 	c.cycle()
 	contains(t, c.cycle(), "0 objects sent, 0 deleted, 0 passwords sent; 0 refused")
 	c.becomes("(&(objectClass=user)(sAMAccountName=kim*))", len(passwords))
+	harness.WaitFor(t, "the members of Kims", func() error {
+		if n := len(c.find("(sAMAccountName=Kims)", "member")[0].GetAttributeValues("member")); n != len(passwords) {
+			return fmt.Errorf("%w: %d, want %d", errNotYet, n, len(passwords))
+		}
+		return nil
+	})
 	seen := map[string]bool{}
 	for _, e := range c.find("(&(objectClass=user)(sAMAccountName=kim*))", "sAMAccountName") {
 		name := e.GetAttributeValue("sAMAccountName")
