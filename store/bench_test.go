@@ -66,7 +66,7 @@ func BenchmarkPutCredentials(b *testing.B) {
 							batch[i].Version++
 						}
 					}
-					if _, _, err := h.tenant.PutCredentials(b.Context(), batch, nil); err != nil {
+					if _, _, err := h.tenant.PutCredentials(b.Context(), batch, 0, nil); err != nil {
 						b.Fatal(err)
 					}
 					done += len(batch)
@@ -97,7 +97,7 @@ func BenchmarkPutCredentialsParallel(b *testing.B) {
 				for i := range batch {
 					batch[i].Version++
 				}
-				if _, _, err := h.tenant.PutCredentials(b.Context(), batch, nil); err != nil {
+				if _, _, err := h.tenant.PutCredentials(b.Context(), batch, 0, nil); err != nil {
 					done <- err
 					return
 				}
@@ -152,7 +152,7 @@ func BenchmarkDomain(b *testing.B) {
 		sets[i].Version = 1
 	}
 	for i := 0; i < len(sets); i += benchBatch {
-		_, _, err := h.tenant.PutCredentials(b.Context(), sets[i:i+benchBatch], nil)
+		_, _, err := h.tenant.PutCredentials(b.Context(), sets[i:i+benchBatch], 0, nil)
 		check(b, err)
 	}
 	b.Run("changes", func(b *testing.B) {

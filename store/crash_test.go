@@ -54,7 +54,7 @@ func TestKilledConnections(t *testing.T) {
 		for i := range us {
 			sets[i] = set(t, us[i], version)
 		}
-		_, _, err := h.tenant.PutCredentials(t.Context(), sets, nil)
+		_, _, err := h.tenant.PutCredentials(t.Context(), sets, 0, nil)
 		switch {
 		case err == nil:
 			acks++
@@ -113,7 +113,7 @@ func TestLostCommit(t *testing.T) {
 	})
 	u := h.put(t, user(t, "u"))[0]
 	armed.Store(true)
-	got, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, nil)
+	got, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, 0, nil)
 	if err != nil || armed.Load() || got[0] != tenant.Stored {
 		t.Fatalf("%v, %v, commit lost: %v", got, err, !armed.Load())
 	}
@@ -138,10 +138,10 @@ func TestRetries(t *testing.T) {
 	mustExec(t, h.admin, `CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		IF nextval('public.failures') < 3 THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$`)
 	mustExec(t, h.admin, `CREATE TRIGGER fail BEFORE INSERT ON tenant.credential FOR EACH ROW EXECUTE FUNCTION public.fail()`)
-	_, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, nil)
+	_, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, 0, nil)
 	check(t, err)
 	mustExec(t, h.admin, `ALTER SEQUENCE public.failures RESTART MINVALUE -100 START -100`)
-	_, _, err = h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 2)}, nil)
+	_, _, err = h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 2)}, 0, nil)
 	wantErr(t, err, tenant.ErrConflict)
 	var tried int64
 	check(t, h.admin.QueryRow(t.Context(), `SELECT last_value + 101 FROM public.failures`).Scan(&tried))
@@ -174,7 +174,7 @@ func TestUnavailable(t *testing.T) {
 	defer cancel()
 	mustExec(t, h.admin, `BEGIN`)
 	mustExec(t, h.admin, `SELECT usn FROM tenant.feed FOR UPDATE`) // somebody holds the feed
-	_, _, err = h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, u, 1)}, nil)
+	_, _, err = h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, u, 1)}, 0, nil)
 	wantErr(t, err, tenant.ErrUnavailable)
 	wantErr(t, err, context.DeadlineExceeded)
 	mustExec(t, h.admin, `ROLLBACK`)

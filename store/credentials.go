@@ -101,7 +101,7 @@ func (t *Tenant) Credential(ctx context.Context, id tenant.ID) (*tenant.Credenti
 
 // PutCredentials implements tenant.Store. A set for what is not a live user
 // refuses the batch with tenant.ErrConflict: it was one when the caller looked.
-func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, record func([]tenant.Outcome) *tenant.Record) (outcomes []tenant.Outcome, usn tenant.USN, err error) {
+func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, asOf tenant.USN, record func([]tenant.Outcome) *tenant.Record) (outcomes []tenant.Outcome, usn tenant.USN, err error) {
 	name, err := t.tenantID(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -111,7 +111,7 @@ func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, r
 		if err != nil {
 			return err
 		}
-		if outcomes, err = w.credentials(ctx, sets, name); err != nil {
+		if outcomes, err = w.credentials(ctx, sets, name, asOf); err != nil {
 			return err
 		}
 		if record != nil {
@@ -169,7 +169,7 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 // credentials decides on each set and stores those that win. Only where versions are
 // equal is what is stored decrypted and compared; so no fingerprint of it
 // needs to stand in the clear beside it.
-func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, name string) ([]tenant.Outcome, error) {
+func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, name string, asOf tenant.USN) ([]tenant.Outcome, error) {
 	ids, places := make([][16]byte, len(sets)), make(map[[16]byte]int, len(sets))
 	for i := range sets {
 		ids[i], places[sets[i].Object] = sets[i].Object, i
@@ -184,7 +184,10 @@ func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, name
 	}
 	current := make([]row, len(sets))
 	var b pgx.Batch
-	b.Queue(`SELECT count(*) FROM tenant.object o WHERE o.id = ANY($1) AND o.kind = 1 AND o.deleted IS NULL`, ids).
+	// The feed is ours, so an object that changed after asOf has a higher number.
+	b.Queue(`SELECT CASE WHEN EXISTS (SELECT 1 FROM tenant.object o WHERE o.usn > $2)
+		THEN (SELECT count(*) FROM tenant.object o WHERE o.id = ANY($1) AND o.kind = 1 AND o.deleted IS NULL)
+		ELSE cardinality($1::uuid[]) END`, ids, int64(asOf)).
 		QueryRow(func(r pgx.Row) error { return r.Scan(&users) })
 	b.Queue(`SELECT c.object_id, c.ctid, c.version, c.must_change, c.no_expiry, c.legacy <> '', c.digest
 		FROM tenant.credential c WHERE c.object_id = ANY($1)`, ids).

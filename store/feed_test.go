@@ -91,7 +91,7 @@ func TestFeed(t *testing.T) {
 					for _, o := range mine {
 						sets = append(sets, set(t, o, int64(i+1)))
 					}
-					_, usn, err := h.tenant.PutCredentials(ctx, sets, nil)
+					_, usn, err := h.tenant.PutCredentials(ctx, sets, 0, nil)
 					cancel()
 					if err != nil && !errors.Is(err, context.Canceled) {
 						t.Error(err)
@@ -175,7 +175,7 @@ func TestChange(t *testing.T) {
 	u := h.put(t, user(t, "u"))[0]
 	c := set(t, u, 3)
 	c.MustChange = true
-	_, usn, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{c}, nil)
+	_, usn, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{c}, 0, nil)
 	check(t, err)
 	got := h.changes(t, 0, 10)
 	if len(got) != 1 || got[0].USN != usn || got[0].Object.ID != u.ID || got[0].Members != nil {

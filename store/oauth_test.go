@@ -30,7 +30,7 @@ func TestStanding(t *testing.T) {
 		one.Source, one.MustChange = from, from == tenant.FromReset
 		was := standing().Version
 		if from == tenant.FromSync {
-			_, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{one}, nil)
+			_, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{one}, 0, nil)
 			check(t, err)
 			return
 		}

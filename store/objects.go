@@ -118,7 +118,7 @@ func (w *writer) objects(ctx context.Context, writes []tenant.ObjectWrite, name 
 	if sets == nil {
 		return nil
 	}
-	_, err = w.credentials(ctx, sets, name)
+	_, err = w.credentials(ctx, sets, name, 0)
 	return err
 }
 

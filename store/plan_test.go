@@ -49,7 +49,7 @@ func TestPlans(t *testing.T) {
 		g.Revision++
 		us[1].Deleted = time.Time{}
 		if g.Revision%2 == 1 { // it was live, and goes
-			_, _, err = h.tenant.PutCredentials(ctx, sets, nil)
+			_, _, err = h.tenant.PutCredentials(ctx, sets, 0, nil)
 			check(t, err)
 			us[1].Deleted = moment
 		}

@@ -31,7 +31,7 @@ func TestRowSwap(t *testing.T) {
 	us := h.put(t, user(t, "a"), user(t, "b"), user(t, "c"))
 	a, b, c := us[0], us[1], us[2]
 	put := func(version int64) {
-		_, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, a, version), set(t, b, version), set(t, c, version)}, nil)
+		_, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, a, version), set(t, b, version), set(t, c, version)}, 0, nil)
 		check(t, err)
 	}
 	bad := func(o tenant.Object) {
@@ -61,7 +61,7 @@ func TestRowSwap(t *testing.T) {
 	mustExec(t, h.admin, `UPDATE tenant.credential SET digest = $1 WHERE object_id = $2`, old, c.ID)
 	bad(c)
 	// Even a re-send heals.
-	got, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, c, 2)}, nil)
+	got, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, c, 2)}, 0, nil)
 	if err != nil || got[0] != tenant.Stored {
 		t.Fatal(got, err)
 	}
@@ -108,7 +108,7 @@ func TestCorruptRecord(t *testing.T) {
 func TestWrongRing(t *testing.T) {
 	h := newHouse(t)
 	u := h.put(t, user(t, "u"))[0]
-	_, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, nil)
+	_, _, err := h.tenant.PutCredentials(t.Context(), []tenant.Credential{set(t, u, 1)}, 0, nil)
 	check(t, err)
 	check(t, h.tenant.CheckRing(t.Context()))
 	for _, err := range []error{h.Tenant(h.rings[1]).CheckRing(t.Context()), h.Domain(h.rings[0]).CheckRing(t.Context())} {

@@ -193,23 +193,28 @@ func (t *Tenant) ObjectsByAnchor(ctx context.Context, anchors []string) ([]tenan
 }
 
 // Refs implements tenant.Store.
-func (t *Tenant) Refs(ctx context.Context, anchors []string) ([]tenant.Ref, error) {
-	rows, err := t.db.pool.Query(ctx, `SELECT o.anchor, o.id, o.kind, o.deleted IS NULL,
-		coalesce((o.profile->>'onPremisesSyncEnabled')::boolean, false) FROM tenant.object o
-		WHERE o.anchor = ANY($1) AND o.anchor <> ''`, list(anchors))
-	if err != nil {
-		return nil, fail(err, tenant.ErrConflict)
-	}
+func (t *Tenant) Refs(ctx context.Context, anchors []string) ([]tenant.Ref, tenant.USN, error) {
+	var asOf tenant.USN
 	refs := make([]tenant.Ref, 0, len(anchors))
-	var r tenant.Ref
-	var id [16]byte
-	var kind int16
-	_, err = pgx.ForEachRow(rows, []any{&r.Anchor, &id, &kind, &r.Live, &r.Synced}, func() error {
-		r.ID, r.Kind = id, tenant.Kind(kind)
-		refs = append(refs, r)
-		return nil
+	var b pgx.Batch
+	b.Queue(`SELECT usn FROM tenant.feed`).QueryRow(func(row pgx.Row) error { return row.Scan((*int64)(&asOf)) })
+	b.Queue(`SELECT o.anchor, o.id, o.kind, o.deleted IS NULL,
+		coalesce((o.profile->>'onPremisesSyncEnabled')::boolean, false) FROM tenant.object o
+		WHERE o.anchor = ANY($1) AND o.anchor <> ''`, list(anchors)).Query(func(rows pgx.Rows) error {
+		var r tenant.Ref
+		var id [16]byte
+		var kind int16
+		_, err := pgx.ForEachRow(rows, []any{&r.Anchor, &id, &kind, &r.Live, &r.Synced}, func() error {
+			r.ID, r.Kind = id, tenant.Kind(kind)
+			refs = append(refs, r)
+			return nil
+		})
+		return err
 	})
-	return refs, fail(err, tenant.ErrConflict)
+	if err := t.db.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, 0, fail(err, tenant.ErrConflict)
+	}
+	return refs, asOf, nil
 }
 
 // ObjectsByUPN implements tenant.Store.

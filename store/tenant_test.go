@@ -251,6 +251,41 @@ func TestMembersComeTogether(t *testing.T) {
 	}
 }
 
+// TestRefsGrowOld: what a check found out about its users holds until an object
+// changes, whoever wrote credentials in between.
+func TestRefsGrowOld(t *testing.T) {
+	h := newHouse(t)
+	ctx := t.Context()
+	us := h.put(t, user(t, "a"), user(t, "b"), user(t, "c"))
+	look := func() tenant.USN {
+		t.Helper()
+		refs, asOf, err := h.tenant.Refs(ctx, []string{"a", "b", "c", "nobody"})
+		check(t, err)
+		if len(refs) != 3 {
+			t.Fatal(refs)
+		}
+		return asOf
+	}
+	asOf := look()
+	for version := range int64(3) {
+		_, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{set(t, us[0], version+1), set(t, us[1], version+1)}, asOf, nil)
+		check(t, err)
+	}
+	asOf = look()
+	us[1].Deleted = moment
+	us[1] = h.put(t, us[1])[0]
+	both := []tenant.Credential{set(t, us[0], 9), set(t, us[1], 9)}
+	if _, _, err := h.tenant.PutCredentials(ctx, both, asOf, nil); !errors.Is(err, tenant.ErrConflict) {
+		t.Fatalf("a set for a user who was deleted after the look: %v", err)
+	}
+	if c, err := h.tenant.Credential(ctx, us[0].ID); err != nil || c.Version != 3 {
+		t.Errorf("a part of it is stored: %+v %v", c, err)
+	}
+	// Another object's change is none of theirs.
+	_, _, err := h.tenant.PutCredentials(ctx, both[:1], asOf, nil)
+	check(t, err)
+}
+
 func TestPutCredentials(t *testing.T) {
 	h := newHouse(t)
 	ctx := t.Context()
@@ -258,7 +293,7 @@ func TestPutCredentials(t *testing.T) {
 	a, b, c := us[0], us[1], us[2]
 	put := func(sets ...tenant.Credential) ([]tenant.Outcome, tenant.USN) {
 		t.Helper()
-		got, usn, err := h.tenant.PutCredentials(ctx, sets, nil)
+		got, usn, err := h.tenant.PutCredentials(ctx, sets, 0, nil)
 		check(t, err)
 		return got, usn
 	}
@@ -310,17 +345,17 @@ func TestPutCredentials(t *testing.T) {
 		"group":   {set(t, h.put(t, group(t, "g"))[0], 1)},
 		"unknown": {set(t, b, 99), set(t, user(t, "nobody"), 1)},
 	} {
-		if _, _, err := h.tenant.PutCredentials(ctx, sets, nil); !errors.Is(err, tenant.ErrConflict) {
+		if _, _, err := h.tenant.PutCredentials(ctx, sets, 0, nil); !errors.Is(err, tenant.ErrConflict) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if cur, _ := h.tenant.Credential(ctx, b.ID); cur.Version != 11 {
 		t.Error("half of a batch was stored")
 	}
-	if _, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{{Object: a.ID, Version: 99}}, nil); err == nil {
+	if _, _, err := h.tenant.PutCredentials(ctx, []tenant.Credential{{Object: a.ID, Version: 99}}, 0, nil); err == nil {
 		t.Error("a set without a digest was taken")
 	}
-	if got, usn, err := h.tenant.PutCredentials(ctx, nil, nil); err != nil || len(got) != 0 || usn == 0 {
+	if got, usn, err := h.tenant.PutCredentials(ctx, nil, 0, nil); err != nil || len(got) != 0 || usn == 0 {
 		t.Error(got, usn, err)
 	}
 }
@@ -379,7 +414,7 @@ func TestCredentialOrder(t *testing.T) {
 					sets = append(sets, tenant.Credential{Object: us[i].ID, Version: 1 + r.Int64N(versions), Source: tenant.FromSync,
 						Digest: digest(t, "x")})
 				}
-				if _, _, err := h.tenant.PutCredentials(t.Context(), sets, nil); err != nil {
+				if _, _, err := h.tenant.PutCredentials(t.Context(), sets, 0, nil); err != nil {
 					done <- err
 					return
 				}
@@ -388,7 +423,7 @@ func TestCredentialOrder(t *testing.T) {
 			for _, i := range r.Perm(users) {
 				last = append(last, set(t, us[i], int64(w/2+1)))
 			}
-			_, _, err := h.tenant.PutCredentials(t.Context(), last, nil)
+			_, _, err := h.tenant.PutCredentials(t.Context(), last, 0, nil)
 			done <- err
 		}()
 	}

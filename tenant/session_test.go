@@ -135,7 +135,7 @@ func TestSessionsEnd(t *testing.T) {
 	w.resumes("of a group", tenant.Session{User: group.ID, SignedIn: w.now, Version: 1 << 60}, tenant.CodeUnknownUser)
 
 	w.objects(user("bob", "bob@contoso.test"), user("cid", "cid@contoso.test"))
-	refs, err := w.Store.Refs(w.ctx, []string{"cid"})
+	refs, _, err := w.Store.Refs(w.ctx, []string{"cid"})
 	w.must(err)
 	w.resumes("of a user who has no password", tenant.Session{User: refs[0].ID, SignedIn: w.now}, tenant.CodeRevoked)
 	w.hashes(w.hash("bob", "Pa$$w0rd", w.now.Add(-time.Hour)))

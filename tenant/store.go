@@ -80,8 +80,9 @@ type Store interface {
 	// ones included, in no order.
 	ObjectsByAnchor(ctx context.Context, anchors []string) ([]Object, error)
 	// Refs returns whom the anchors name, deleted ones included, in no order. It
-	// is what a password batch needs, at a fraction of ObjectsByAnchor's cost.
-	Refs(ctx context.Context, anchors []string) ([]Ref, error)
+	// is what a password batch needs, at a fraction of ObjectsByAnchor's cost. What
+	// it says is no older than the head of the feed that it returns.
+	Refs(ctx context.Context, anchors []string) ([]Ref, USN, error)
 	// ObjectsByUPN returns the live users that hold one of the names, compared
 	// without regard to case.
 	ObjectsByUPN(ctx context.Context, upns []string) ([]Object, error)
@@ -107,10 +108,12 @@ type Store interface {
 
 	// PutCredentials stores each set that is newer than, or as old as and
 	// different from, what the user has; one outcome for each, in order. At most
-	// one set per user may be in sets. record, where it is not nil, is asked for
+	// one set per user may be in sets. asOf is a head of the feed under which all
+	// of them were live users, 0 where nobody looked: where an object has changed
+	// since, the store looks again, and returns ErrConflict if one is none. record, where it is not nil, is asked for
 	// the record once the outcomes are known, and it is stored with the sets. It
 	// may be asked more than once, and the last answer counts.
-	PutCredentials(ctx context.Context, sets []Credential, record func([]Outcome) *Record) ([]Outcome, USN, error)
+	PutCredentials(ctx context.Context, sets []Credential, asOf USN, record func([]Outcome) *Record) ([]Outcome, USN, error)
 	// ReplaceCredential stores set on the condition that the user's current
 	// version is still was (0: none), else ErrConflict.
 	ReplaceCredential(ctx context.Context, set Credential, was int64, record *Record) (USN, error)

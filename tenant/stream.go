@@ -7,8 +7,8 @@ import (
 
 // MaxChunkItems bounds what a stream of password changes has stored at once. A
 // chunk is one transaction, and the tenant's other writers wait for it: some
-// thirty milliseconds for a full one.
-const MaxChunkItems = 5000
+// sixty milliseconds for a full one.
+const MaxChunkItems = 10000
 
 // maxChunkTries is how often a chunk is decided on whose users change meanwhile.
 const maxChunkTries = 3

@@ -37,6 +37,7 @@ type checkedHashes struct {
 	results []ItemResult // of those that were refused; the others' have no reason yet
 	sets    []Credential // at most one for a user
 	origin  []int        // the item that sets[i] came from
+	asOf    USN          // what was found holds for this head of the feed
 }
 
 // checkHashes reads and changes nothing.
@@ -75,7 +76,7 @@ func (s *Service) checkHashes(ctx context.Context, from Origin, items []HashItem
 			anchors = append(anchors, items[i].Anchor)
 		}
 	}
-	found, err := s.Store.Refs(ctx, anchors)
+	found, asOf, err := s.Store.Refs(ctx, anchors)
 	if err != nil {
 		return nil, err
 	}
@@ -114,12 +115,12 @@ func (s *Service) checkHashes(ctx context.Context, from Origin, items []HashItem
 			results[i].Reason = ReasonSuperseded
 		}
 	}
-	return &checkedHashes{from, began, items, results, sets, origin}, nil
+	return &checkedHashes{from, began, items, results, sets, origin, asOf}, nil
 }
 
 // putHashes stores what was checked, and with it the record of what became of each.
 func (s *Service) putHashes(ctx context.Context, c *checkedHashes) (BatchResult, error) {
-	_, usn, err := s.Store.PutCredentials(ctx, c.sets, func(outcomes []Outcome) *Record {
+	_, usn, err := s.Store.PutCredentials(ctx, c.sets, c.asOf, func(outcomes []Outcome) *Record {
 		for i, outcome := range outcomes {
 			c.results[c.origin[i]].Reason = outcome.reason()
 		}

@@ -17,7 +17,7 @@ import (
 // one growing, one being checked, one on its way to disk, and a few blocks.
 const (
 	maxLine       = 64 << 10 // bytes of a line
-	maxChunkBytes = 8 << 20
+	maxChunkBytes = 16 << 20
 	maxStreams    = 4 // at once
 	maxFailures   = 100
 	// lineTime is how long a client may be waited for until its next line is
@@ -42,11 +42,11 @@ var (
 // an item of a batch. It answers while it reads, with a line for each chunk once
 // that is on disk:
 //
-//	{"chunk":1,"lines":[1,5000],"usn":7,"stored":4998,"unchanged":0,"superseded":0,"failed":2,
+//	{"chunk":1,"lines":[1,10000],"usn":7,"stored":9998,"unchanged":0,"superseded":0,"failed":2,
 //	 "failures":[{"line":17,"sourceAnchor":"…","reason":"unknownAnchor","detail":"…"},…],"more":0}
 //
 // and one at the end, {"done":true,"committedLines":100000,"usn":90}, or where it has to
-// give up {"error":{"code","message"},"committedLines":5000}: all lines up to
+// give up {"error":{"code","message"},"committedLines":10000}: all lines up to
 // that one are settled, and the agent goes on behind it. Lines are counted from
 // 1, blank ones too. A bad line fails alone; failures holds the first 100 of a
 // chunk, and more counts the rest.
