@@ -3,6 +3,7 @@ package api_test
 import (
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -161,5 +162,88 @@ func TestOldAgents(t *testing.T) {
 		if !strings.Contains(string(r.body), `"reason":"`+c.want+`"`) {
 			t.Errorf("build %q: %s", c.build, r.body)
 		}
+	}
+}
+
+// The events are in the server's own log as well, in their order, with the
+// names that an administrator looks for and no value that anybody could sign in with.
+func TestEventsInTheLog(t *testing.T) {
+	h := newHouse(t, nil)
+	h.Tenant.Log, h.Tenant.LogItems = slog.New(slog.NewTextHandler(h.logs, nil)), 3
+	agent := h.agent(t)
+	digest, err := cred.NewDigest(cred.NTHashOf("Passw0rd"), rand.Reader)
+	must(t, err)
+	changed := h.clock.now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	hash := func(anchor string) map[string]any {
+		return map[string]any{"sourceAnchor": anchor, "changeDate": changed, "credentialData": digest.Expose()}
+	}
+	post := func(path string, status int, items ...map[string]any) string {
+		t.Helper()
+		was := len(h.logs.String())
+		if r := h.do(t, "POST", "/sync/v1/"+path, agent, map[string]any{"items": items}); r.status != status {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		return h.logs.String()[was:]
+	}
+	events := func(log string) string {
+		var out []string
+		for line := range strings.Lines(log) {
+			if _, rest, ok := strings.Cut(line, "event="); ok {
+				id, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+				out = append(out, id)
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	post("objects:batch", 200, map[string]any{"type": "user", "operation": "set", "sourceAnchor": "ada", "attributes": map[string]any{
+		"userPrincipalName": "ada@contoso.test", "onPremisesDistinguishedName": "CN=Ada,DC=corp"}})
+	log := post("passwordHashes:batch", 200, hash("ada"), hash("nobody"))
+	if got := events(log); got != "650 656 656 657 657 651" {
+		t.Error(got, log)
+	}
+	for _, want := range []string{
+		"event=657 anchor=ada user=ada@contoso.test dn=\"CN=Ada,DC=corp\" changeDate=" + changed + " result=Success",
+		"event=657 anchor=nobody changeDate=" + changed + " result=Failed extendedError=unknownAnchor",
+		"event=651 count=2 results.stored=1 results.unknownAnchor=1", "agent=" + h.founding.App.ClientID.String(),
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %s in\n%s", want, log)
+		}
+	}
+	// Of a batch that is larger than what is logged by items, only what was refused.
+	if log := post("passwordHashes:batch", 200, hash("ada"), hash("nobody"), hash("ada"), hash("ada")); events(log) != "650 656 657 651" ||
+		!strings.Contains(log, "extendedError=unknownAnchor") || !strings.Contains(log, "results.superseded=2") {
+		t.Error(log)
+	}
+	if log := post("heartbeat", 204); events(log) != "653 654" {
+		t.Error(log)
+	}
+
+	// A batch that is refused as a whole is on record, too, and is no sign of life.
+	before, err := h.Tenant.Health(t.Context())
+	must(t, err)
+	h.clock.add(time.Minute)
+	must(t, h.Tenant.SetFeatures(t.Context(), 0, tenant.PasswordHashSync))
+	if log := post("passwordHashes:batch", 403, hash("ada")); events(log) != "650 652" || !strings.Contains(log, "error=passwordSyncOff") {
+		t.Error(log)
+	}
+	after, err := h.Tenant.Health(t.Context())
+	must(t, err)
+	if !after.Activity.PasswordSync.Equal(before.Activity.PasswordSync) {
+		t.Error("a refused batch counts as a sync")
+	}
+	r := h.do(t, "GET", "/sync/v1/events?id=652", h.admin(t), nil)
+	if list := r.json(t)["value"].([]any); len(list) != 1 || list[0].(map[string]any)["extendedError"] != "passwordSyncOff" {
+		t.Errorf("%s", r.body)
+	}
+	if strings.Contains(h.logs.String(), digest.Expose()) {
+		t.Error("a digest is in the log")
+	}
+
+	// What is kept, and for how long, can be set.
+	h.Tenant.Keep = time.Hour
+	h.clock.add(2 * time.Hour)
+	if _, n, err := h.Tenant.Tidy(t.Context()); err != nil || n != 5 {
+		t.Error(n, err)
 	}
 }

@@ -155,7 +155,7 @@ func newHouse(t testing.TB, change func(*api.Server)) *house {
 	must(t, h.store.Create(t.Context(), h.founding.Settings, h.founding.Objects, []tenant.App{h.founding.App}))
 
 	h.Server = &api.Server{
-		Tenant: &tenant.Service{Store: h.store, Now: h.clock.now, Rand: rand.Reader},
+		Tenant: &tenant.Service{Store: h.store, Now: h.clock.now, Rand: rand.Reader, Log: log},
 		Key:    signingKey(), Log: log, Metrics: newRegistry(), Now: h.clock.now, Rand: sevens{},
 	}
 	if change != nil {

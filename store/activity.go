@@ -88,14 +88,14 @@ func idOrNull(id tenant.ID) *[16]byte {
 	return (*[16]byte)(&id)
 }
 
-// Activity implements tenant.Store.
+// Activity implements tenant.Store. What was refused as a whole did not happen.
 func (t *Tenant) Activity(ctx context.Context) (tenant.Activity, error) {
 	var a tenant.Activity
 	for kind, last := range map[tenant.RecordKind]*time.Time{
 		tenant.ObjectBatch: &a.ObjectSync, tenant.HashBatch: &a.PasswordSync, tenant.Heartbeat: &a.Heartbeat,
 	} {
 		var at *time.Time
-		err := t.db.pool.QueryRow(ctx, `SELECT max(r.ended) FROM tenant.record r WHERE r.kind = $1`, int16(kind)).Scan(&at)
+		err := t.db.pool.QueryRow(ctx, `SELECT max(r.ended) FROM tenant.record r WHERE r.kind = $1 AND r.error = ''`, int16(kind)).Scan(&at)
 		if err != nil {
 			return a, fail(err, tenant.ErrConflict)
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// RecordsKept is how long records stay (§D of the wire reference: results of
+// RecordsKept is how long records stay where nothing else is set (§D of the wire reference: results of
 // password sync are kept for seven days).
 const RecordsKept = 7 * 24 * time.Hour
 
@@ -23,7 +23,28 @@ const StaleAfter = 3 * time.Hour
 // Beat notes that an agent lives and has nothing to send.
 func (s *Service) Beat(ctx context.Context, from Origin) error {
 	now := s.Now().UTC()
-	return s.Store.PutRecord(ctx, &Record{Kind: Heartbeat, Origin: from, Began: now, Ended: now})
+	r := &Record{Kind: Heartbeat, Origin: from, Began: now, Ended: now}
+	if err := s.Store.PutRecord(ctx, r); err != nil {
+		return err
+	}
+	s.tell(ctx, r)
+	return nil
+}
+
+// Ping is [Service.Beat] of an agent that wants to hear whether its passwords
+// would be taken: ErrDirSyncOff, ErrPasswordSyncOff.
+func (s *Service) Ping(ctx context.Context, from Origin) error {
+	began := s.Now().UTC()
+	c, err := s.Configuration(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !c.DirSync:
+		return s.refuse(ctx, Heartbeat, from, began, ErrDirSyncOff)
+	case !c.PasswordSync:
+		return s.refuse(ctx, Heartbeat, from, began, ErrPasswordSyncOff)
+	}
+	return s.Beat(ctx, from)
 }
 
 // Health is what an administrator asks first of a tenant's sync.
@@ -60,6 +81,10 @@ func (s *Service) Tidy(ctx context.Context) (healed int, dropped int64, err erro
 	if healed, err = s.Heal(ctx); err != nil {
 		return healed, 0, err
 	}
-	dropped, err = s.Store.DropRecords(ctx, s.Now().Add(-RecordsKept))
+	keep := s.Keep
+	if keep == 0 {
+		keep = RecordsKept
+	}
+	dropped, err = s.Store.DropRecords(ctx, s.Now().Add(-keep))
 	return healed, dropped, err
 }

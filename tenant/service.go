@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 )
 
-// Service is the tenant: its rules over its Store. All fields are required.
+// Service is the tenant: its rules over its Store. The first three fields are required.
 type Service struct {
 	Store Store
 	Now   func() time.Time
 	Rand  io.Reader
+
+	Log      *slog.Logger  // gets the events of password hash sync; nil: nobody reads them
+	LogItems int           // instead of [LogItems], where it is not 0; negative: no items
+	Keep     time.Duration // how long records stay, where it is not 0, instead of [RecordsKept]
 }
 
 // Errors of batches as a whole; a single bad item is an ItemResult instead.

@@ -29,9 +29,10 @@ func (s *Service) CheckHashes(ctx context.Context, from Origin, items []HashItem
 	if len(items) > MaxChunkItems {
 		return nil, ErrBatchTooLarge
 	}
+	began := s.Now().UTC()
 	checked, err := s.checkHashes(ctx, from, items)
 	if err != nil {
-		return nil, err
+		return nil, s.refuse(ctx, HashBatch, from, began, err)
 	}
 	return &HashChunk{s, from, items, checked}, nil
 }

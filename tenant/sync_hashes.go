@@ -18,12 +18,13 @@ var earliest = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // newest change wins whatever the order of arrival; of two with one date, the
 // later arrival.
 func (s *Service) SyncHashes(ctx context.Context, from Origin, items []HashItem) (BatchResult, error) {
+	began := s.Now().UTC()
 	if len(items) > MaxBatchItems {
-		return BatchResult{}, ErrBatchTooLarge
+		return BatchResult{}, s.refuse(ctx, HashBatch, from, began, ErrBatchTooLarge)
 	}
 	checked, err := s.checkHashes(ctx, from, items)
 	if err != nil {
-		return BatchResult{}, err
+		return BatchResult{}, s.refuse(ctx, HashBatch, from, began, err)
 	}
 	return s.putHashes(ctx, checked)
 }
@@ -120,11 +121,12 @@ func (s *Service) checkHashes(ctx context.Context, from Origin, items []HashItem
 
 // putHashes stores what was checked, and with it the record of what became of each.
 func (s *Service) putHashes(ctx context.Context, c *checkedHashes) (BatchResult, error) {
+	var r *Record
 	_, usn, err := s.Store.PutCredentials(ctx, c.sets, c.asOf, func(outcomes []Outcome) *Record {
 		for i, outcome := range outcomes {
 			c.results[c.origin[i]].Reason = outcome.reason()
 		}
-		r := &Record{Kind: HashBatch, Origin: c.from, Began: c.began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(c.items))}
+		r = &Record{Kind: HashBatch, Origin: c.from, Began: c.began, Ended: s.Now().UTC(), Items: make([]RecordItem, len(c.items))}
 		for i := range c.items {
 			r.Items[i] = RecordItem{Object: c.results[i].ID, Anchor: recorded(c.results[i].Anchor), Changed: c.items[i].Changed, Reason: c.results[i].Reason}
 		}
@@ -133,6 +135,7 @@ func (s *Service) putHashes(ctx context.Context, c *checkedHashes) (BatchResult,
 	if err != nil {
 		return BatchResult{}, err
 	}
+	s.tell(ctx, r)
 	return BatchResult{USN: usn, Items: c.results}, nil
 }
 

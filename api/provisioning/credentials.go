@@ -47,16 +47,7 @@ func (c *call) credentials() (func(*nbfx.Writer), error) {
 
 // ping notes that the agent lives, and says whether its passwords would be taken.
 func (c *call) ping() (func(*nbfx.Writer), error) {
-	config, err := c.Tenant.Configuration(c.r.Context())
-	switch {
-	case err != nil:
-		return nil, err
-	case !config.DirSync:
-		return nil, tenant.ErrDirSyncOff
-	case !config.PasswordSync:
-		return nil, tenant.ErrPasswordSyncOff
-	}
-	if err := c.Tenant.Beat(c.r.Context(), c.from); err != nil {
+	if err := c.Tenant.Ping(c.r.Context(), c.from); err != nil {
 		return nil, err
 	}
 	return credentialResults(nil, nil), nil

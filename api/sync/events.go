@@ -11,18 +11,6 @@ import (
 	"skyrealm/tenant"
 )
 
-// Numbers of the events, as the real agent's log has them (§D of the wire
-// reference).
-const (
-	eventBatchStart = 650
-	eventBatchEnd   = 651
-	eventBatchError = 652
-	eventPingStart  = 653
-	eventPingEnd    = 654
-	eventRequest    = 656
-	eventResult     = 657
-)
-
 // Bounds of a page of events.
 const (
 	defaultTop = 100
@@ -165,15 +153,19 @@ func eventsOf(r *tenant.Record, people map[tenant.ID]*tenant.Object) []event {
 	}
 	switch r.Kind {
 	case tenant.Heartbeat:
-		return []event{at(eventPingEnd, r.Ended), at(eventPingStart, r.Began)}
+		end := at(tenant.EventPingEnd, r.Ended)
+		if r.Error != "" {
+			end.ID, end.Error = tenant.EventPingError, r.Error
+		}
+		return []event{end, at(tenant.EventPingStart, r.Began)}
 	case tenant.HashBatch:
 	default:
 		return nil // objects have no events of this family
 	}
 	n := len(r.Items)
-	end, start := at(eventBatchEnd, r.Ended), at(eventBatchStart, r.Began)
+	end, start := at(tenant.EventBatchEnd, r.Ended), at(tenant.EventBatchStart, r.Began)
 	if r.Error != "" {
-		end = at(eventBatchError, r.Ended)
+		end = at(tenant.EventBatchError, r.Ended)
 		end.Error = r.Error
 	}
 	end.Items, start.Items = &n, &n
@@ -189,8 +181,8 @@ func eventsOf(r *tenant.Record, people map[tenant.ID]*tenant.Object) []event {
 			e.ChangeDate = &item.Changed
 		}
 		request, result := e, e
-		request.ID, request.Time = eventRequest, r.Began
-		result.ID, result.Time = eventResult, r.Ended
+		request.ID, request.Time = tenant.EventRequest, r.Began
+		result.ID, result.Time = tenant.EventResult, r.Ended
 		result.Result = "Failure"
 		if item.Reason.OK() {
 			result.Result = "Success"

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"skyrealm/kdc"
+	"skyrealm/tenant"
 )
 
 type demoCmd struct {
@@ -70,7 +71,7 @@ func (c *demoCmd) Run(e *env) error {
 // startAnywhere starts the service on the usual ports, or on free ones where
 // another program has one of those.
 func startAnywhere(ctx context.Context, dir string, log *slog.Logger) (*service, error) {
-	usual := serveCmd{Data: dir, Roles: "tenant,provision,domain", Listen: "127.0.0.1", HTTPS: ":10443", KDC: ":10088", LDAP: ":10389", LDAPS: ":10636"}
+	usual := serveCmd{Data: dir, KeepEvents: tenant.RecordsKept, LogItems: tenant.LogItems, Roles: "tenant,provision,domain", Listen: "127.0.0.1", HTTPS: ":10443", KDC: ":10088", LDAP: ":10389", LDAPS: ":10636"}
 	cfg, err := usual.config()
 	if err != nil {
 		return nil, err

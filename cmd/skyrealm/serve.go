@@ -30,6 +30,9 @@ type serveCmd struct {
 
 	AlsoKnownAs []string `help:"More names for the server's certificate, for clients that call it by another service's." name:"also-known-as" env:"SKYREALM_ALSO_KNOWN_AS" placeholder:"NAME"`
 
+	KeepEvents time.Duration `help:"How long the records of what agents sent are kept (seven days)." name:"keep-events" default:"168h" env:"SKYREALM_KEEP_EVENTS" placeholder:"TIME"`
+	LogItems   int           `help:"Largest batch of password changes that is logged user by user (events 656 and 657); of larger ones only refusals are. -1: none." name:"log-items" default:"250" env:"SKYREALM_LOG_ITEMS" placeholder:"N"`
+
 	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
 }
 
@@ -65,6 +68,8 @@ type config struct {
 	ldap, ldaps          string
 	alsoKnownAs          []string
 	allowRC4             bool
+	keepEvents           time.Duration
+	logItems             int
 }
 
 func (c *serveCmd) config() (config, error) {
@@ -75,6 +80,13 @@ func (c *serveCmd) config() (config, error) {
 	cfg := config{
 		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
+		keepEvents: c.KeepEvents, logItems: c.LogItems,
+	}
+	if cfg.keepEvents < time.Hour {
+		return config{}, &usageError{"--keep-events: at least 1h"}
+	}
+	if cfg.logItems == 0 {
+		cfg.logItems = -1
 	}
 	for _, r := range strings.Split(c.Roles, ",") {
 		switch strings.TrimSpace(r) {

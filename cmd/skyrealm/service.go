@@ -157,7 +157,8 @@ func (s *service) open(ctx context.Context) (founded bool, err error) {
 		if err := st.CheckRing(ctx); err != nil {
 			return false, fmt.Errorf("keys/%s: %w", tenantRingFile, err)
 		}
-		s.tenant = &tenant.Service{Store: st, Now: time.Now, Rand: rand.Reader}
+		s.tenant = &tenant.Service{Store: st, Now: time.Now, Rand: rand.Reader,
+			Log: s.log.With("part", "sync"), LogItems: s.cfg.logItems, Keep: s.cfg.keepEvents}
 	}
 	if s.cfg.roles.provision {
 		public, err := s.keys.opener.Private.Public().JWK()
