@@ -15,7 +15,10 @@ import (
 type refusal struct {
 	code krb5.ErrorCode
 	why  string
-	data []byte // e-data
+	// The e-data is either METHOD-DATA, which FAST carries in its own way, or
+	// bytes that the code gives their meaning.
+	methods krb5.MethodData
+	data    []byte
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("kdc: %v: %s", r.code, r.why) }
@@ -34,11 +37,14 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 	switch {
 	case errors.As(err, &known):
 		code, why, data = known.code, known.why, known.data
+		if len(known.methods) > 0 {
+			data = x.aside(&known.methods)
+		}
 	case errors.As(err, &code):
 	default:
 		level, why = slog.LevelError, err.Error()
 	}
-	if code == krb5.ErrPreauthRequired || code == krb5.ErrResponseTooBig {
+	if code == krb5.ErrPreauthRequired || code == krb5.ErrMorePreauthRequired || code == krb5.ErrResponseTooBig {
 		level = slog.LevelDebug // every sign-in begins so
 	}
 	x.k.Count.refused[code].Add(1)

@@ -31,6 +31,8 @@ type KDC struct {
 	realm string
 	tgs   krb5.PrincipalName // krbtgt/REALM
 
+	mechanisms []mechanism // of pre-authentication
+
 	keys   keyCache
 	replay replayCache
 }
@@ -110,6 +112,7 @@ type exchange struct {
 	auxRoom                             [3072]byte
 	etypeInfo                           krb5.ETypeInfo2
 	padata                              krb5.MethodData
+	repPAData                           krb5.MethodData // of the AS-REP
 	authData                            krb5.AuthorizationData
 	groups                              []pac.Group
 	lastReq                             [1]krb5.LastReq
@@ -151,6 +154,7 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 func (k *KDC) init() {
 	k.realm = k.Replica.Info.Realm()
 	k.tgs = krb5.Principal(krb5.NTSrvInst, "krbtgt", k.realm)
+	k.mechanisms = allMechanisms()
 	if k.Log == nil {
 		k.Log = slog.New(slog.DiscardHandler)
 	}
@@ -161,6 +165,7 @@ func (x *exchange) begin(k *KDC, request []byte, from netip.AddrPort) {
 	x.now = k.Now().UTC().Truncate(time.Microsecond)
 	x.out.Reset(x.outRoom[:])
 	x.aux.Reset(x.auxRoom[:])
+	x.repPAData = x.repPAData[:0]
 }
 
 // end forgets whom the exchange was about, before it serves another.

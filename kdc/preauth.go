@@ -7,52 +7,146 @@ import (
 	"skyrealm/krb5/etype"
 )
 
+// mechanism is one way to prove who asks. The KDC keeps nothing between the
+// rounds of one: what it has to remember goes to the client and back in a
+// cookie (see [exchange.more]).
+type mechanism struct {
+	kind  int32 // the pre-authentication type of the client's element
+	place place
+	// keyed says that the proof is made with the account's own key, so that an
+	// account without a key that the client can use can't use it either.
+	keyed bool
+	// offer appends what METHOD-DATA says of the mechanism, or nothing where
+	// this client can't use it.
+	offer func(x *exchange, to krb5.MethodData) krb5.MethodData
+	// prove judges the client's element. It returns nil once the client is
+	// proven, with x.reply (the key of the reply, see [exchange.replyWith]) and
+	// x.proof set, and what the AS-REP carries for it appended to
+	// x.repPAData; x.more(…) to ask for another round; x.askFor(…) or a
+	// refusal of its own when the client has failed.
+	prove func(x *exchange, value []byte) error
+}
+
+// place is where a mechanism is good.
+type place uint8
+
+const (
+	anywhere    place = iota
+	insideFAST        // not safe without armor
+	outsideFAST       // within armor there is something better
+)
+
+func (p place) allows(armored bool) bool {
+	return p == anywhere || armored == (p == insideFAST)
+}
+
+// allMechanisms lists them in order of preference: of several elements in a
+// request the first in this order counts, and clients try what METHOD-DATA
+// offers from its start.
+func allMechanisms() []mechanism {
+	return []mechanism{encTimestamp}
+}
+
 // preauthenticate is phase 4 of the AS exchange. Every account needs it: an
 // answer without it is encrypted in the password's key, for anybody to take
 // away and guess at. A type that we don't know is none (RFC 4120 §5.2.7).
 func (x *exchange) preauthenticate() error {
-	usable := false
-	for _, id := range strengths {
-		if _, ok := x.clientKey(id); ok {
-			usable = true
-			break
+	for i := range x.k.mechanisms {
+		m := &x.k.mechanisms[i]
+		if !m.place.allows(x.armored()) {
+			continue
 		}
-	}
-	if !usable {
-		if l := &x.client.Secrets.Current; len(l.Keys) == 0 && l.NT.IsZero() {
-			// A synced account whose hashes have not come, or a cloud-only one
-			// whose password was not changed since the domain exists. AD's
-			// code for an account without keys, and the only one of which a
-			// client says something to the point.
-			return refuse(krb5.ErrNullKey, "the client has no keys yet")
+		value, ok := x.req.PAData.Find(m.kind)
+		if !ok {
+			continue
 		}
-		return refuse(krb5.ErrETypeNoSupp, "the client has no key of a type that it lists")
-	}
-	for i := range x.req.PAData {
-		if p := &x.req.PAData[i]; p.Type == krb5.PAEncTimestamp {
-			return x.encTimestamp(p.Value)
+		if m.keyed {
+			if err := x.checkKeys(); err != nil {
+				return err
+			}
 		}
+		return m.prove(x, value)
 	}
 	return x.askFor(krb5.ErrPreauthRequired, "no pre-authentication")
+}
+
+// armored reports whether the request came inside FAST.
+func (x *exchange) armored() bool { return false }
+
+// checkKeys refuses a client that has no key of a type that it lists.
+func (x *exchange) checkKeys() error {
+	for _, id := range strengths {
+		if _, ok := x.clientKey(id); ok {
+			return nil
+		}
+	}
+	if l := &x.client.Secrets.Current; len(l.Keys) == 0 && l.NT.IsZero() {
+		// A synced account whose hashes have not come, or a cloud-only one
+		// whose password was not changed since the domain exists. AD's
+		// code for an account without keys, and the only one of which a
+		// client says something to the point.
+		return refuse(krb5.ErrNullKey, "the client has no keys yet")
+	}
+	return refuse(krb5.ErrETypeNoSupp, "the client has no key of a type that it lists")
 }
 
 // askFor refuses with the METHOD-DATA that says how to do better. A wrong
 // password gets the same as none: clients read the salt in either (RFC 4120
 // §7.5.2).
 func (x *exchange) askFor(code krb5.ErrorCode, why string) error {
+	keys := x.checkKeys()
+	x.padata = x.padata[:0]
+	if keys == nil {
+		x.padata = x.offerETypes(x.padata)
+	}
+	told := len(x.padata)
+	for i := range x.k.mechanisms {
+		if m := &x.k.mechanisms[i]; m.place.allows(x.armored()) && (keys == nil || !m.keyed) {
+			x.padata = m.offer(x, x.padata)
+		}
+	}
+	if keys != nil && len(x.padata) == told {
+		return keys
+	}
+	return &refusal{code: code, why: why, methods: x.padata}
+}
+
+// more asks for another round (RFC 6113 §5.2): the client answers pa, and gives
+// back the state, which it can neither read nor change.
+func (x *exchange) more(pa krb5.PAData, state []byte, why string) error {
+	cookie, err := x.bakeCookie(pa.Type, state)
+	if err != nil {
+		return err
+	}
+	x.padata = x.padata[:0]
+	if x.checkKeys() == nil {
+		// For a client that began without asking, and has no salt yet.
+		x.padata = x.offerETypes(x.padata)
+	}
+	x.padata = append(x.padata, pa, krb5.PAData{Type: krb5.PAFXCookie, Value: cookie})
+	return &refusal{code: krb5.ErrMorePreauthRequired, why: why, methods: x.padata}
+}
+
+// replyWith sets the key that the reply is encrypted in. kvno is 0 for a key
+// that is no account's.
+func (x *exchange) replyWith(key etype.Key, kvno uint32) {
+	x.reply = replyKey{key: key, kvno: kvno, usage: krb5.UsageASRepPart}
+}
+
+// offerETypes tells how the client's keys are made.
+func (x *exchange) offerETypes(to krb5.MethodData) krb5.MethodData {
 	x.etypeInfo = x.etypeInfo[:0]
 	for _, id := range strengths {
 		x.addETypeInfo(id)
 	}
+	return append(to, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
+}
+
+// aside encodes m where it stays until the end of the exchange.
+func (x *exchange) aside(m krb5.Marshaler) []byte {
 	mark := x.aux.Len()
-	x.etypeInfo.Marshal(&x.aux)
-	info := x.aux.Bytes()[:x.aux.Len()-mark]
-	x.padata = append(x.padata[:0],
-		krb5.PAData{Type: krb5.PAETypeInfo2, Value: info},
-		krb5.PAData{Type: krb5.PAEncTimestamp, Value: []byte{}})
-	mark = x.aux.Len()
-	x.padata.Marshal(&x.aux)
-	return &refusal{code: code, why: why, data: x.aux.Bytes()[:x.aux.Len()-mark]}
+	m.Marshal(&x.aux)
+	return x.aux.Bytes()[:x.aux.Len()-mark]
 }
 
 // addETypeInfo tells how the key of one etype is made: with the account's own

@@ -8,9 +8,19 @@ import (
 )
 
 // encTimestamp is PA-ENC-TIMESTAMP (RFC 4120 §5.2.7.2): the time, encrypted in
-// the client's key. The reply is encrypted in the same key, the one that the
-// client has shown to have.
-func (x *exchange) encTimestamp(value []byte) error {
+// the client's key. Within FAST the encrypted challenge takes its place (RFC
+// 6113 §5.4.6).
+var encTimestamp = mechanism{
+	kind: krb5.PAEncTimestamp, place: outsideFAST, keyed: true,
+	offer: func(_ *exchange, to krb5.MethodData) krb5.MethodData {
+		return append(to, krb5.PAData{Type: krb5.PAEncTimestamp, Value: []byte{}})
+	},
+	prove: (*exchange).proveTimestamp,
+}
+
+// proveTimestamp also chooses the key of the reply: the one that the client has
+// shown to have.
+func (x *exchange) proveTimestamp(value []byte) error {
 	var e krb5.EncryptedData
 	if e.Unmarshal(value) != nil {
 		return x.askFor(krb5.ErrPreauthFailed, "malformed PA-ENC-TIMESTAMP")
@@ -33,7 +43,7 @@ func (x *exchange) encTimestamp(value []byte) error {
 		return refuse(krb5.ErrSkew, "the client's clock is off")
 	}
 	x.proof = e.Cipher
-	x.reply = replyKey{key: k.Key, kvno: x.client.Secrets.KVNO, usage: krb5.UsageASRepPart}
+	x.replyWith(k.Key, x.client.Secrets.KVNO)
 	return nil
 }
 

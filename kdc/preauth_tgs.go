@@ -38,13 +38,9 @@ func (x *exchange) openTGT() (*keyVersion, error) {
 	if n := t.SName.Name; len(n) != 2 || n[0] != "krbtgt" || !x.k.isRealm(n[1]) || !x.k.isRealm(t.Realm) {
 		return nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
 	}
-	krbtgt := x.k.Replica.ByRID(domain.RIDKrbtgt)
-	if krbtgt == nil {
-		return nil, refuse(krb5.ErrNoKey, "the domain has no krbtgt")
-	}
-	keys := x.k.keys.of(krbtgt)
-	if keys == nil {
-		return nil, refuse(krb5.ErrNoKey, "the krbtgt has no keys")
+	keys, err := x.krbtgtKeys()
+	if err != nil {
+		return nil, err
 	}
 	version, err := keys.find(&t.EncPart)
 	if err != nil {

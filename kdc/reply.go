@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"skyrealm/der"
-	"skyrealm/domain"
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
 	"skyrealm/krb5/pac"
@@ -16,13 +15,9 @@ import (
 // into the exchange. Both are written from their ends, each part encrypted
 // where it stands, into one buffer.
 func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
-	krbtgt := x.k.Replica.ByRID(domain.RIDKrbtgt)
-	if krbtgt == nil {
-		return nil, refuse(krb5.ErrNoKey, "the domain has no krbtgt")
-	}
-	tgs := x.k.keys.of(krbtgt)
-	if tgs == nil {
-		return nil, refuse(krb5.ErrNoKey, "the krbtgt has no keys")
+	tgs, err := x.krbtgtKeys()
+	if err != nil {
+		return nil, err
 	}
 	if _, err := io.ReadFull(x.k.Rand, x.session.bytes[:x.session.id.KeySize()]); err != nil {
 		return nil, fmt.Errorf("kdc: session key: %w", err)
@@ -54,13 +49,11 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 		// How the key of this reply is made, for clients that guessed (RFC 4120
 		// §5.2.7.5).
 		x.etypeInfo = x.etypeInfo[:0]
-		if id := x.reply.key.ID(); id != etype.RC4 {
+		if id := x.reply.key.ID(); id != etype.RC4 && x.reply.kvno != 0 {
 			x.addETypeInfo(id)
-			at := x.aux.Len()
-			x.etypeInfo.Marshal(&x.aux)
-			x.padata = append(x.padata[:0], krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aux.Bytes()[:x.aux.Len()-at]})
-			x.rep.PAData = x.padata
+			x.repPAData = append(x.repPAData, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
 		}
+		x.rep.PAData = x.repPAData
 	}
 	x.rep.Wrap(w, end)
 	return x.once(bytes.Clone(w.Bytes()))

@@ -192,21 +192,26 @@ func CF2(k1, k2 Key, pepper1, pepper2 string) (Key, error) {
 		return Key{}, ErrUnknown
 	}
 	n := k1.id.KeySize()
-	a, b := k1.prfPlus(pepper1, n), k2.prfPlus(pepper2, n)
+	a, b := k1.PRFPlus([]byte(pepper1), n), k2.PRFPlus([]byte(pepper2), n)
 	for i := range a {
 		a[i] ^= b[i]
 	}
 	return NewKey(k1.id, a)
 }
 
-// prfPlus is PRF+ of RFC 6113 §5.1.
-func (k Key) prfPlus(pepper string, n int) []byte {
-	in := append(make([]byte, 0, 1+len(pepper)), 0)
-	in = append(in, pepper...)
+// PRFPlus is n bytes of PRF+ (RFC 6113 §5.1); n is at most 255 times the length
+// of the type's PRF. The zero Key gives nil.
+func (k Key) PRFPlus(in []byte, n int) []byte {
+	if !k.id.Known() {
+		return nil
+	}
+	counted := append(make([]byte, 1, 1+len(in)), in...)
 	var out []byte
 	for len(out) < n {
-		in[0]++
-		out = append(out, k.PRF(in)...)
+		if counted[0]++; counted[0] == 0 {
+			panic("etype: PRF+ of more than 255 blocks")
+		}
+		out = append(out, k.PRF(counted)...)
 	}
 	return out[:n]
 }
