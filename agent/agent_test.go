@@ -310,14 +310,23 @@ func TestBatchesAndTheClock(t *testing.T) {
 			if strings.HasSuffix(r.URL.Path, "configuration") {
 				return 200, nil, fmt.Sprintf(`{"tenantId":"tid","legacyHashes":true,"legacyKey":%s,"limits":{"items":3,"bytes":5000},"now":%q}`, jwk, slow.UTC().Format(time.RFC3339Nano))
 			}
+			type item struct{ SourceAnchor, ChangeDate, Type string }
+			if strings.HasSuffix(r.URL.Path, "passwordHashes:stream") {
+				n := 0
+				for text := range bytes.Lines(body) {
+					n++
+					var i item
+					if err := json.Unmarshal(text, &i); err != nil || i.ChangeDate != slow.UTC().Format("2006-01-02T15:04:05.000000Z") {
+						t.Errorf("dated %s, %v", i.ChangeDate, err)
+					}
+					order <- "password"
+				}
+				return 200, nil, fmt.Sprintf(`{"chunk":1,"lines":[1,%d],"usn":2,"stored":%[1]d}`+"\n"+`{"done":true}`+"\n", n)
+			}
 			if len(body) > 5000 {
 				t.Errorf("a body of %d", len(body))
 			}
-			var batch struct {
-				Items []struct {
-					SourceAnchor, ChangeDate, Type string
-				}
-			}
+			var batch struct{ Items []item }
 			if err := json.Unmarshal(body, &batch); err != nil || len(batch.Items) > 3 {
 				t.Errorf("%d items, %v", len(batch.Items), err)
 			}
@@ -325,9 +334,6 @@ func TestBatchesAndTheClock(t *testing.T) {
 			for _, i := range batch.Items {
 				order <- i.Type
 				results = append(results, `{"status":"ok","reason":"stored"}`)
-				if i.ChangeDate != "" && i.ChangeDate != slow.UTC().Format("2006-01-02T15:04:05.000000Z") {
-					t.Errorf("dated %s", i.ChangeDate)
-				}
 			}
 			return 200, nil, `{"usn":1,"results":[` + strings.Join(results, ",") + `]}`
 		}}
@@ -349,7 +355,7 @@ func TestBatchesAndTheClock(t *testing.T) {
 				kinds = append(kinds, k)
 			}
 		}
-		if got := strings.Join(kinds, ","); got != "user,group," {
+		if got := strings.Join(kinds, ","); got != "user,group,password" {
 			t.Errorf("order %s", got)
 		}
 	})

@@ -192,12 +192,16 @@ func (c *Client) send(ctx context.Context, method, path, authorization, kind str
 		}
 		return 0, nil
 	}
-	refused := refusal(resp, answer)
+	return pauseOf(resp), refusal(resp, answer)
+}
+
+// pauseOf is the service's wish for a pause, 0 for none.
+func pauseOf(resp *http.Response) time.Duration {
 	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 	if err != nil || seconds < 0 {
-		return 0, refused
+		return 0
 	}
-	return time.Duration(seconds) * time.Second, refused
+	return time.Duration(seconds) * time.Second
 }
 
 // refusal reads both error shapes: Graph's, and OAuth's of the token endpoint.

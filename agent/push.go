@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"runtime"
@@ -24,7 +25,7 @@ const (
 type Summary struct {
 	Users, Groups, Hashes int            // taken
 	Failed                int            // lines and items refused, here or there
-	Reasons               map[string]int // results by the service's reason, and "invalidLine", "duplicateInFile"
+	Reasons               map[string]int // results by the service's reason, "refused" where it named none, and "invalidLine", "duplicateInFile"
 	Failures              []Failure      // the first of them
 	USN                   int64          // covers all that was taken
 }
@@ -113,9 +114,20 @@ func (p *push) run(ctx context.Context, file io.ReadSeeker) error {
 		return err
 	}
 
-	// 3. Passwords.
+	// 3. Passwords: made by all cores, sent as one stream.
 	clear(seen)
-	return p.each(ctx, file, func(l *line, err error) bool {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := make(chan streamLine, chunkLines)
+	ended := make(chan error, 1)
+	go func() {
+		err := p.stream(ctx, out, p.tookHashes)
+		if err != nil {
+			cancel(err)
+		}
+		ended <- err
+	}()
+	err = p.each(ctx, file, func(l *line, err error) bool {
 		if err == nil && !seen[l.SourceAnchor] {
 			seen[l.SourceAnchor] = true
 			if l.hasPassword() {
@@ -124,7 +136,15 @@ func (p *push) run(ctx context.Context, file io.ReadSeeker) error {
 		}
 		p.advance(1)
 		return false
-	}, p.hashes)
+	}, func(ctx context.Context, chunk []*line) error { return p.hashes(ctx, chunk, out) })
+	if err != nil {
+		cancel(err)
+	}
+	close(out)
+	if failed := <-ended; err == nil {
+		err = failed
+	}
+	return err
 }
 
 // each reads the file from its start and gives the lines that take wants to as
@@ -185,32 +205,67 @@ func (p *push) users(ctx context.Context, chunk []*line) error {
 	return send(ctx, p, chunk, func(l *line) (Object, int, error) {
 		o := l.object()
 		return o, sizeOf(o), nil
-	}, func(l *line) Failure { return Failure{Line: l.number, Anchor: l.SourceAnchor} },
-		p.Objects, &p.summary.Users)
+	}, func(l *line) Failure { return Failure{Line: l.number, Anchor: l.SourceAnchor} }, &p.summary.Users)
 }
 
 func (p *push) groups(ctx context.Context, all []*group) error {
 	return send(ctx, p, all, func(g *group) (Object, int, error) {
 		o := g.object()
 		return o, sizeOf(o), nil
-	}, func(g *group) Failure { return Failure{Line: g.line, Anchor: g.anchor} },
-		p.Objects, &p.summary.Groups)
+	}, func(g *group) Failure { return Failure{Line: g.line, Anchor: g.anchor} }, &p.summary.Groups)
 }
 
-func (p *push) hashes(ctx context.Context, chunk []*line) error {
-	return send(ctx, p, chunk, func(l *line) (Hash, int, error) {
+// hashes makes the hash items of some lines and hands them to the stream.
+func (p *push) hashes(ctx context.Context, chunk []*line, out chan<- streamLine) error {
+	for _, l := range chunk {
 		h, err := p.seal.hash(l)
-		return h, len(h.Anchor) + len(h.Digest) + len(h.Legacy) + 256, err
-	}, func(l *line) Failure { return Failure{Line: l.number, Anchor: l.SourceAnchor} },
-		p.Hashes, &p.summary.Hashes)
+		var text []byte
+		if err == nil {
+			text, err = json.Marshal(h)
+		}
+		if err == nil && len(text) >= maxStreamLine {
+			err = errors.New("its hashes are larger than a line of a stream may be")
+		}
+		if err != nil {
+			p.fail(Failure{l.number, l.SourceAnchor, "invalidLine", err.Error()})
+			p.advance(1)
+			continue
+		}
+		select {
+		case out <- streamLine{l, append(text, '\n')}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
-// send makes items of all and sends them in batches within the limits. where
+// tookHashes notes what became of a chunk of the stream.
+func (p *push) tookHashes(a *streamAnswer, of []streamLine) {
+	for _, f := range a.Failures {
+		if f.Line >= 0 && f.Line < len(of) {
+			l := of[f.Line].of
+			p.fail(Failure{l.number, l.SourceAnchor, f.Reason, f.Detail})
+		}
+	}
+	p.mu.Lock()
+	for reason, n := range map[string]int{"stored": a.Stored, "unchanged": a.Unchanged, "superseded": a.Superseded, "refused": a.Failed - len(a.Failures)} {
+		if n > 0 {
+			p.summary.Reasons[reason] += n
+		}
+	}
+	p.summary.Failed += max(0, a.Failed-len(a.Failures)) // the service names the first hundred
+	p.summary.Hashes += a.Stored + a.Unchanged + a.Superseded
+	p.summary.USN = max(p.summary.USN, a.USN)
+	p.mu.Unlock()
+	p.advance(len(of))
+}
+
+// send makes objects of all and sends them in batches within the limits. where
 // says what a failure is about.
-func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, int, error), where func(T) Failure,
-	post func(context.Context, []I) (Answer, error), taken *int) error {
+func send[T any](ctx context.Context, p *push, all []T, prepare func(T) (Object, int, error), where func(T) Failure, taken *int) error {
 	var (
-		items []I
+		items []Object
 		of    []T
 		size  int
 	)
@@ -219,7 +274,7 @@ func send[T, I any](ctx context.Context, p *push, all []T, prepare func(T) (I, i
 		if len(items) == 0 {
 			return nil
 		}
-		answer, err := post(ctx, items)
+		answer, err := p.Objects(ctx, items)
 		if err != nil {
 			return err
 		}

@@ -35,10 +35,15 @@ func (c *pushCmd) Run(e *env) error {
 		defer in.Close()
 	}
 	bar := newBar(e.stderr, "sync")
+	set := bar.set
+	if bar.w == nil {
+		set = (&plainProgress{w: e.stderr, label: "sync", now: time.Now}).set
+	}
 	began := time.Now()
-	sum, err := client.Push(e.ctx, seekable(in), bar.set)
+	sum, err := client.Push(e.ctx, seekable(in), set)
 	bar.done()
-	printSummary(e.stdout, &sum, time.Since(began))
+	acknowledged := time.Now()
+	printSummary(e.stdout, &sum, acknowledged.Sub(began))
 	if err != nil {
 		return err
 	}
@@ -50,8 +55,35 @@ func (c *pushCmd) Run(e *env) error {
 	if refused := (*agent.Error)(nil); errors.As(err, &refused) && refused.Status == http.StatusNotImplemented {
 		// A tenant process of its own does not know how far the domain is.
 		_, err = fmt.Fprintln(e.stdout, "the managed domain is served by another process and follows by itself")
+		return err
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(e.stdout, "usable in the managed domain %s later\n", time.Since(acknowledged).Round(time.Millisecond))
 	}
 	return err
+}
+
+// plainTime is how often a push tells how far it is where there is no terminal.
+const plainTime = 5 * time.Second
+
+// plainProgress tells a log, which keeps what a terminal would have painted over, how
+// far a long push is: a line now and then, and none for a short one.
+type plainProgress struct {
+	w     io.Writer
+	label string
+	now   func() time.Time
+	last  time.Time
+}
+
+func (p *plainProgress) set(done, total int) {
+	now := p.now()
+	switch {
+	case p.last.IsZero():
+		p.last = now
+	case now.Sub(p.last) >= plainTime && total > 0:
+		p.last = now
+		fmt.Fprintf(p.w, "%s: %d%%, %d of %d\n", p.label, 100*done/total, done, total)
+	}
 }
 
 // seekable hides the Seek of a pipe, which always fails.
