@@ -47,26 +47,84 @@ var ways = map[string]way{
 		inetOrgPerson: true,
 	},
 	"REST": {
-		objects: func(w *world, items []tenant.ObjectItem) []string {
-			var out []any
-			for _, i := range items {
-				out = append(out, map[string]any{"type": i.Kind.String(), "operation": "set", "sourceAnchor": i.Anchor, "attributes": i.Attributes})
-			}
-			got, err := w.rest("/sync/v1/objects:batch", out)
-			w.must(err)
-			return got
-		},
+		objects: restObjects,
 		hashes: func(w *world, items []tenant.HashItem) ([]string, error) {
-			var out []any
-			for _, i := range items {
-				out = append(out, map[string]any{"sourceAnchor": i.Anchor, "changeDate": i.Changed.Format(time.RFC3339Nano),
-					"credentialData": i.Digest, "legacy": string(i.Legacy), "forcePasswordChangeOnLogon": i.MustChange})
-			}
-			return w.rest("/sync/v1/passwordHashes:batch", out)
+			return w.rest("/sync/v1/passwordHashes:batch", hashLines(items))
 		},
 		inetOrgPerson: true,
 	},
-	"wire": wire,
+	"stream": stream,
+	"wire":   wire,
+}
+
+// hashLines are items as the API has them.
+func hashLines(items []tenant.HashItem) []any {
+	out := make([]any, len(items))
+	for i, item := range items {
+		out[i] = map[string]any{"sourceAnchor": item.Anchor, "changeDate": item.Changed.Format(time.RFC3339Nano),
+			"credentialData": item.Digest, "legacy": string(item.Legacy), "forcePasswordChangeOnLogon": item.MustChange}
+	}
+	return out
+}
+
+func restObjects(w *world, items []tenant.ObjectItem) []string {
+	var out []any
+	for _, i := range items {
+		out = append(out, map[string]any{"type": i.Kind.String(), "operation": "set", "sourceAnchor": i.Anchor, "attributes": i.Attributes})
+	}
+	got, err := w.rest("/sync/v1/objects:batch", out)
+	w.must(err)
+	return got
+}
+
+// stream sends objects in batches and passwords as one stream, which answers with
+// totals and names what it refused; what became of each of the others is on record.
+var stream = way{
+	objects: restObjects,
+	hashes: func(w *world, items []tenant.HashItem) ([]string, error) {
+		var body bytes.Buffer
+		lines := json.NewEncoder(&body)
+		for _, l := range hashLines(items) {
+			w.must(lines.Encode(l))
+		}
+		answer := w.post("/sync/v1/passwordHashes:stream", "application/x-ndjson", w.token("https://graph.microsoft.com/.default"), body.Bytes())
+		if answer.Code != http.StatusOK {
+			return nil, fmt.Errorf("%d %s", answer.Code, answer.Body)
+		}
+		out := make([]string, len(items))
+		var end struct{ Done bool }
+		for line := range bytes.Lines(answer.Body.Bytes()) {
+			var chunk struct {
+				Failures []struct {
+					Line   int
+					Reason string
+				}
+				Stored, Unchanged, Superseded, More int
+			}
+			w.must(json.Unmarshal(line, &chunk))
+			w.must(json.Unmarshal(line, &end))
+			if chunk.More > 0 {
+				w.t.Fatal("a test with so many refusals needs a way that names them all")
+			}
+			for _, f := range chunk.Failures {
+				out[f.Line-1] = f.Reason
+			}
+		}
+		if !end.Done {
+			return nil, fmt.Errorf("the stream did not end well: %s", answer.Body)
+		}
+		records, err := w.Store.Records(w.ctx, tenant.RecordQuery{Kind: tenant.HashBatch, Limit: 1})
+		w.must(err)
+		taken := records[0].Items
+		for i := range out {
+			// Lines that could not be read have no item on record.
+			if len(taken) > 0 && (out[i] == "" || string(taken[0].Reason) == out[i]) {
+				out[i], taken = string(taken[0].Reason), taken[1:]
+			}
+		}
+		return out, nil
+	},
+	inetOrgPerson: true,
 }
 
 func reasons(r tenant.BatchResult) []string {
@@ -89,6 +147,8 @@ type world struct {
 	founding *tenant.Founding
 	handler  http.Handler
 	tokens   map[string]string
+	opener   cred.Opener // the managed domain's keys
+	log      *bytes.Buffer
 }
 
 var tokenKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
@@ -96,7 +156,8 @@ var tokenKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gene
 func newWorld(t *testing.T, how way) *world {
 	t.Helper()
 	w := &world{t: t, way: how, tokens: map[string]string{}, ctx: t.Context(), clock: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
-	log := slog.New(slog.DiscardHandler)
+	w.log = new(bytes.Buffer)
+	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	db, err := store.Open(w.ctx, harness.Database(t), store.Options{Rand: rand.Reader, Log: log})
 	w.must(err)
 	t.Cleanup(db.Close)
@@ -108,13 +169,14 @@ func newWorld(t *testing.T, how way) *world {
 	w.must(err)
 	envelope, err := cred.NewEnvelopeKey("contoso.test", w.clock, rand.Reader)
 	w.must(err)
+	w.opener = cred.Opener{Private: private, Envelope: envelope}
 	w.founding, err = tenant.Found("contoso.test", "AADDS.CONTOSO.TEST", jwk, envelope.CertificateDER(), w.clock.Add(-time.Hour*24*365), rand.Reader)
 	w.must(err)
 	w.settings = w.founding.Settings
 	st := db.Tenant(ring)
 	w.must(st.Create(w.ctx, w.settings, w.founding.Objects, []tenant.App{w.founding.App}))
 	now := func() time.Time { return w.clock }
-	w.Service = &tenant.Service{Store: st, Now: now, Rand: rand.Reader}
+	w.Service = &tenant.Service{Store: st, Now: now, Rand: rand.Reader, Log: log}
 	key, err := tokenKey()
 	w.must(err)
 	server := &api.Server{Tenant: w.Service, Key: key, Log: log, Metrics: prometheus.NewRegistry(), Now: now, Rand: rand.Reader}
