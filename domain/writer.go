@@ -160,14 +160,8 @@ func (w *writer) spns(t *dit.AttrType, m Mod) error {
 	w.rec.SPNs = nil
 	for _, v := range values {
 		spn := string(v)
-		service, host, ok := strings.Cut(spn, "/")
-		if !ok || service == "" || host == "" || strings.ContainsAny(spn, "\x00 @") {
-			return &ConstraintError{t.Name, "a service principal name has the form service/host"}
-		}
-		// One name, one account: a second holder would make the KDC choose
-		// (CVE-2020-25722, CVE-2026-13097).
-		if o := w.d.Replica.BySPN(spn); o != nil && o.GUID != w.rec.GUID || strings.EqualFold(service, "krbtgt") {
-			return &ConstraintError{t.Name, "the service principal name is another account's"}
+		if err := w.checkSPN(spn); err != nil {
+			return err
 		}
 		w.rec.SPNs = append(w.rec.SPNs, spn)
 	}
@@ -245,21 +239,8 @@ func (w *writer) finish() error {
 	if r.Kind == Container {
 		return nil
 	}
-	bare := strings.TrimSuffix(r.SAM, "$")
-	if bare == "" || cleanSAM(bare, maxUserSAM) != bare || reserved[Fold(bare)] {
-		return &ConstraintError{"sAMAccountName", "it is no account name"}
-	}
-	// CVE-2021-42278: only a computer's name ends in $, and every computer's does.
-	if (r.Kind == Computer) != strings.HasSuffix(r.SAM, "$") {
-		return &ConstraintError{"sAMAccountName", "a computer's name, and no other, ends in $"}
-	}
-	if o := w.d.Replica.BySAM(r.SAM); o != nil && o.GUID != r.GUID {
-		return ErrExists
-	}
-	if r.UPN != "" {
-		if o := w.d.Replica.ByUPN(r.UPN); o != nil && o.GUID != r.GUID {
-			return &ConstraintError{"userPrincipalName", "it is another account's"}
-		}
+	if err := w.checkNames(); err != nil {
+		return err
 	}
 	if !w.changed {
 		return nil
@@ -268,7 +249,7 @@ func (w *writer) finish() error {
 	salt := realm + r.SAM
 	if r.Kind == Computer {
 		// [MS-KILE] §3.1.1.2
-		salt = realm + "host" + strings.ToLower(bare) + "." + w.d.Replica.Info.DNSName
+		salt = realm + "host" + strings.ToLower(strings.TrimSuffix(r.SAM, "$")) + "." + w.d.Replica.Info.DNSName
 	}
 	legacy, err := cred.NewLegacy(w.password, salt)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 type Domain struct {
 	db   *DB
 	ring *cred.Ring
-	name atomic.Pointer[string] // the tenant's id, which never changes
+	info atomic.Pointer[domain.Info] // which never changes
 
 	corrupt atomic.Int64
 }
@@ -32,7 +32,7 @@ func (db *DB) Domain(ring *cred.Ring) *Domain { return &Domain{db: db, ring: rin
 func (d *Domain) Create(ctx context.Context, info domain.Info, records []domain.Record) error {
 	name := info.Tenant.String()
 	return d.db.write(ctx, domain.ErrConflict, func(tx pgx.Tx) error {
-		w, err := d.lock(ctx, tx, name)
+		w, err := d.lock(ctx, tx, &info)
 		if err != nil {
 			return err
 		}
@@ -86,16 +86,24 @@ func (d *Domain) CheckRing(ctx context.Context) error {
 
 // tenantID is what the encryption binds secrets to.
 func (d *Domain) tenantID(ctx context.Context) (string, error) {
-	if p := d.name.Load(); p != nil {
-		return *p, nil
-	}
-	info, err := d.Info(ctx)
+	info, err := d.named(ctx)
 	if err != nil {
 		return "", err
 	}
-	name := info.Tenant.String()
-	d.name.Store(&name)
-	return name, nil
+	return info.Tenant.String(), nil
+}
+
+// named is Info, read once.
+func (d *Domain) named(ctx context.Context) (*domain.Info, error) {
+	if p := d.info.Load(); p != nil {
+		return p, nil
+	}
+	info, err := d.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.info.Store(&info)
+	return &info, nil
 }
 
 // NTLMOff implements domain.Store.

@@ -150,12 +150,12 @@ func (d *Domain) Provision(ctx context.Context, writes []domain.Write, from, upT
 
 // apply stores writes; upTo says how much of the tenant's feed is in with them.
 func (d *Domain) apply(ctx context.Context, writes []domain.Write, upTo func(*domainWriter) (tenant.USN, error)) (usn domain.USN, err error) {
-	name, err := d.tenantID(ctx)
+	info, err := d.named(ctx)
 	if err != nil {
 		return 0, err
 	}
 	err = d.db.write(ctx, domain.ErrConflict, func(tx pgx.Tx) error {
-		w, err := d.lock(ctx, tx, name)
+		w, err := d.lock(ctx, tx, info)
 		if err != nil {
 			return err
 		}
@@ -176,6 +176,7 @@ func (d *Domain) apply(ctx context.Context, writes []domain.Write, upTo func(*do
 type domainWriter struct {
 	d      *Domain
 	tx     pgx.Tx
+	info   *domain.Info
 	name   string
 	head   domain.USN
 	usn    domain.USN // the last number given out
@@ -184,8 +185,8 @@ type domainWriter struct {
 }
 
 // lock takes the feed, before any other row.
-func (d *Domain) lock(ctx context.Context, tx pgx.Tx, name string) (*domainWriter, error) {
-	w := &domainWriter{d: d, tx: tx, name: name}
+func (d *Domain) lock(ctx context.Context, tx pgx.Tx, info *domain.Info) (*domainWriter, error) {
+	w := &domainWriter{d: d, tx: tx, info: info, name: info.Tenant.String()}
 	err := tx.QueryRow(ctx, `SELECT usn, next_rid, tenant_usn FROM domain.state FOR UPDATE`).
 		Scan((*int64)(&w.head), &w.rid, (*int64)(&w.tenant))
 	w.usn = w.head
@@ -207,6 +208,7 @@ type storedRecord struct {
 	rid            uint32
 	samKey, rdnKey *string
 	parent         [16]byte
+	claims         domain.Claims
 }
 
 // records stores writes.
@@ -218,6 +220,15 @@ func (w *domainWriter) records(ctx context.Context, writes []domain.Write) error
 	if err := w.freeNames(ctx, writes, old); err != nil {
 		return err
 	}
+	lost, err := w.claim(ctx, writes, old)
+	if err != nil {
+		return err
+	}
+	for i := range lost {
+		r := &lost[i].Record
+		old[r.GUID] = storedRecord{rid: r.RID}
+	}
+	writes = append(writes[:len(writes):len(writes)], lost...)
 	var b pgx.Batch
 	for _, replace := range []bool{true, false} { // an update may give up a name that an insert takes
 		for i := range writes {
@@ -248,18 +259,21 @@ func (w *domainWriter) replaced(ctx context.Context, writes []domain.Write) (map
 	if ids == nil {
 		return old, nil
 	}
-	rows, err := w.tx.Query(ctx, `SELECT o.guid, o.usn, o.rid, o.parent, o.rdn_key, o.sam_key FROM domain.object o
-		WHERE o.guid = ANY($1)`, ids)
+	rows, err := w.tx.Query(ctx, `SELECT o.guid, o.usn, o.rid, o.parent, o.rdn_key, o.sam_key, o.kind, o.sam, o.upn, o.spns, o.deleted
+		FROM domain.object o WHERE o.guid = ANY($1)`, ids)
 	if err != nil {
 		return nil, err
 	}
 	var guid [16]byte
 	var usn int64
 	var s storedRecord
-	_, err = pgx.ForEachRow(rows, []any{&guid, &usn, &s.rid, &s.parent, &s.rdnKey, &s.samKey}, func() error {
+	var was domain.Record
+	_, err = pgx.ForEachRow(rows, []any{&guid, &usn, &s.rid, &s.parent, &s.rdnKey, &s.samKey,
+		(*uint8)(&was.Kind), &was.SAM, &was.UPN, &was.SPNs, &was.Deleted}, func() error {
 		if usns[guid] != domain.USN(usn) {
 			return decided{domain.ErrConflict}
 		}
+		s.claims = was.Claims(w.info)
 		old[guid] = s
 		return nil
 	})
