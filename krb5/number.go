@@ -157,6 +157,7 @@ const (
 	ADMandatoryForKDC    int32 = 8
 	ADInitialVerifiedCAs int32 = 9
 	ADFXArmor            int32 = 71
+	ADFXFASTUsed         int32 = 72
 	ADAuthStrap          int32 = 70
 	ADCAMMAC             int32 = 96
 	ADAuthIndicator      int32 = 97

@@ -66,7 +66,8 @@ var mitVectors = []struct {
 	{"EncryptedData", "enc_data", testdata.MarshaledKRB5enc_data, false},
 	// kvno as a negative number, as MIT before 1.9 wrote those of 2^31 and more.
 	{"EncryptedData", "enc_data, kvno's top bit", testdata.MarshaledKRB5enc_dataMSBSetkvno, true},
-	{"EncryptedData", "enc_data, kvno -1", testdata.MarshaledKRB5enc_dataKVNONegOne, true},
+	{"EncryptedData", "enc_data, kvno -1", testdata.MarshaledKRB5enc_dataKVNONegOne, true}, {"KrbFastResponse", "fast_response", testdata.MarshaledKRB5fast_response, false},
+	{"PA-FX-FAST-REPLY", "pa_fx_fast_reply", testdata.MarshaledKRB5pa_fx_fast_reply, false},
 }
 
 func indexOf(name string) int {

@@ -104,6 +104,14 @@ func kinds() []kind {
 		{"KERB-PA-PAC-REQUEST", func() message { return new(PACRequest) }, ptr(PACRequest(true)), nil},
 		{"PA-PAC-OPTIONS", func() message { return new(PACOptions) }, ptr(PACOptions(PACOptClaims | PACOptResourceBasedS4U)), nil},
 		{"PA-SUPPORTED-ENCTYPES", func() message { return new(SupportedEncTypes) }, ptr(SupportedAES128 | SupportedNoSIDCompression), nil},
+		{"PA-FX-FAST-REQUEST", func() message { return new(FASTArmoredReq) }, &FASTArmoredReq{
+			ArmorAPRequest, []byte("AP-REQ"), Checksum{16, []byte("sum")}, someData,
+		}, []int{0}},
+		{"KrbFastReq", func() message { return new(FASTReq) }, &FASTReq{FASTHideClientNames, somePA, []byte{0x30, 2, 5, 0}}, nil},
+		{"PA-FX-FAST-REPLY", func() message { return new(FASTArmoredRep) }, &FASTArmoredRep{someData}, nil},
+		{"KrbFastResponse", func() message { return new(FASTResponse) }, &FASTResponse{somePA, someKey, &FASTFinished{
+			micro(someTime, 123456), realm, someName, Checksum{16, []byte("sum")},
+		}, -7}, []int{1, 2}},
 		{"AuthorizationData", func() message { return new(AuthorizationData) }, &someAD, nil},
 	}
 }
