@@ -7,6 +7,10 @@ import (
 
 // as answers an AS-REQ (RFC 4120 §3.1.3): a password for a ticket.
 func (x *exchange) as() ([]byte, error) {
+	if err := x.unarmorAS(); err != nil {
+		return nil, err
+	}
+
 	// 2. Is it a request that this KDC answers?
 	if err := x.checkAS(); err != nil {
 		return nil, err

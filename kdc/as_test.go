@@ -104,7 +104,7 @@ func TestASReply(t *testing.T) {
 	if !bytes.Equal(v, expect) {
 		t.Errorf("enc-pa-rep %x", v)
 	}
-	if v, _ := g.part.EncPAData.Find(krb5.PASupportedEncTypes); !bytes.Equal(v, []byte{0x18, 0, 0, 0}) {
+	if v, _ := g.part.EncPAData.Find(krb5.PASupportedEncTypes); !bytes.Equal(v, []byte{0x18, 0, 1, 0}) {
 		t.Errorf("supported enctypes %x", v)
 	}
 

@@ -36,6 +36,17 @@ var conversations = []conversation{
 		"kvno -C host/ws1.aadds.contoso.test",
 		"klist -e -f",
 	}, webSPN + "@" + testRealm},
+	{"mit-fast", []string{"kinit", "kvno", "klist"}, []string{
+		"printf '%s\\n' '" + testPassword + "' | kinit -c $KRB5CCNAME.armor 'WS1$'",
+		"! printf 'wrong\\n' | kinit -T $KRB5CCNAME.armor alice",
+		"! printf '%s\\n' '" + testPassword + "' | kinit -T $KRB5CCNAME.armor carol",
+		"printf '%s\\n' '" + testPassword + "' | KRB5_TRACE=${KRB5CCNAME#FILE:}.trace kinit -T $KRB5CCNAME.armor alice",
+		"grep -F 'module encrypted_challenge (138) (real) returned: 0/Success' ${KRB5CCNAME#FILE:}.trace",
+		"grep -F 'FAST reply key' ${KRB5CCNAME#FILE:}.trace",
+		"KRB5_TRACE=${KRB5CCNAME#FILE:}.trace2 kvno " + webSPN,
+		"grep -F 'FAST reply key' ${KRB5CCNAME#FILE:}.trace2",
+		"klist -f",
+	}, webSPN + "@" + testRealm},
 	{"mit-enterprise", []string{"kinit", "klist"}, []string{
 		"printf '%s\\n' '" + testPassword + "' | kinit -E Alice.Liddell@contoso.test",
 		"klist",

@@ -38,6 +38,11 @@ const (
 	maxCookie = 4 << 10
 )
 
+// noCookie says that there is nothing to remember. A client takes an error
+// without any cookie for the end of the conversation (RFC 6113 §5.2; MIT's does
+// so inside FAST).
+var noCookie = []byte{0}
+
 var (
 	cookieLabel      = []byte("skyrealm PA-FX-COOKIE")
 	errCookieTooLong = errors.New("kdc: pre-authentication state too long for a cookie")

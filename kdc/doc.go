@@ -9,6 +9,7 @@
 //	principal.go        names to accounts
 //	preauth.go          what a client is asked to prove, and preauth_*.go how
 //	cookie.go           proofs that take several rounds
+//	fast.go             requests and replies inside armor
 //	etypes.go           which key for what
 //	times.go            how long tickets live, and which flags they carry
 //	pac.go              who the PAC says the client is

@@ -33,12 +33,13 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 	var known *refusal
 	code, why := krb5.ErrGeneric, ""
 	var data []byte
+	var methods krb5.MethodData
 	level := slog.LevelInfo
 	switch {
 	case errors.As(err, &known):
 		code, why, data = known.code, known.why, known.data
-		if len(known.methods) > 0 {
-			data = x.aside(&known.methods)
+		if methods = known.methods; len(methods) > 0 && x.fast == nil {
+			data = x.aside(&methods)
 		}
 	case errors.As(err, &code):
 	default:
@@ -62,6 +63,12 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 	e := krb5.Error{STime: x.now, Code: code, Realm: x.k.realm, SName: x.req.SName, EData: data}
 	if e.SName.IsZero() {
 		e.SName = x.k.tgs
+	}
+	if x.fast != nil && code != krb5.ErrResponseTooBig { // that one is for the transport
+		e.EData = nil
+		if data, err := x.armorError(&e, methods); err == nil {
+			e.EData = data
+		}
 	}
 	x.out.Reset(x.outRoom[:])
 	e.Marshal(&x.out)

@@ -98,6 +98,9 @@ type exchange struct {
 	reply   replyKey
 	session sessionKey
 
+	fast     *fastState // nil outside FAST
+	fastRoom fastState
+
 	ap     krb5.APReq
 	auth   krb5.Authenticator
 	tgt    krb5.EncTicketPart
@@ -173,6 +176,7 @@ func (x *exchange) end() {
 	clear(x.tgtPlain[:cap(x.tgtPlain)])
 	clear(x.authPlain[:cap(x.authPlain)])
 	clear(x.plain[:cap(x.plain)])
+	x.forgetFAST()
 	x.reply, x.session = replyKey{}, sessionKey{}
 	x.client, x.service, x.cname = nil, target{}, krb5.PrincipalName{}
 	x.raw, x.proof, x.k = nil, nil, nil

@@ -32,7 +32,7 @@ type place uint8
 
 const (
 	anywhere    place = iota
-	insideFAST        // not safe without armor
+	insideFAST        // not safe, or not defined, without armor
 	outsideFAST       // within armor there is something better
 )
 
@@ -44,7 +44,7 @@ func (p place) allows(armored bool) bool {
 // request the first in this order counts, and clients try what METHOD-DATA
 // offers from its start.
 func allMechanisms() []mechanism {
-	return []mechanism{encTimestamp}
+	return []mechanism{encryptedChallenge, encTimestamp}
 }
 
 // preauthenticate is phase 4 of the AS exchange. Every account needs it: an
@@ -70,9 +70,6 @@ func (x *exchange) preauthenticate() error {
 	return x.askFor(krb5.ErrPreauthRequired, "no pre-authentication")
 }
 
-// armored reports whether the request came inside FAST.
-func (x *exchange) armored() bool { return false }
-
 // checkKeys refuses a client that has no key of a type that it lists.
 func (x *exchange) checkKeys() error {
 	for _, id := range strengths {
@@ -96,6 +93,9 @@ func (x *exchange) checkKeys() error {
 func (x *exchange) askFor(code krb5.ErrorCode, why string) error {
 	keys := x.checkKeys()
 	x.padata = x.padata[:0]
+	if !x.armored() {
+		x.padata = append(x.padata, krb5.PAData{Type: krb5.PAFXFast, Value: []byte{}})
+	}
 	if keys == nil {
 		x.padata = x.offerETypes(x.padata)
 	}
@@ -108,6 +108,7 @@ func (x *exchange) askFor(code krb5.ErrorCode, why string) error {
 	if keys != nil && len(x.padata) == told {
 		return keys
 	}
+	x.padata = append(x.padata, krb5.PAData{Type: krb5.PAFXCookie, Value: noCookie})
 	return &refusal{code: code, why: why, methods: x.padata}
 }
 

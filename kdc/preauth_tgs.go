@@ -25,7 +25,11 @@ func (x *exchange) tgsRequest() (pac.Attributes, error) {
 	if err := x.checkTGTTimes(); err != nil {
 		return 0, err
 	}
-	if err := x.openAuthenticator(); err != nil {
+	session, err := x.openAuthenticator()
+	if err != nil {
+		return 0, err
+	}
+	if err := x.unarmorTGS(session, value); err != nil {
 		return 0, err
 	}
 	return x.identify(version)
@@ -74,48 +78,63 @@ func (x *exchange) checkTGTTimes() error {
 
 // openAuthenticator checks that the sender has the TGT's session key and that
 // the body is what it sent.
-func (x *exchange) openAuthenticator() error {
-	session, err := etype.NewKey(etype.ID(x.tgt.Key.Type), x.tgt.Key.Expose())
-	if err != nil {
-		return refuse(krb5.ErrBadIntegrity, "the TGT's session key is none")
-	}
-	if x.ap.Authenticator.EType != int32(session.ID()) {
-		return refuse(krb5.ErrBadIntegrity, "the authenticator is under another type of key")
-	}
+func (x *exchange) openAuthenticator() (session etype.Key, err error) {
 	// The usage is that of a TGS-REQ, whatever the ticket's name says.
-	plain, err := session.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher, krb5.UsageTGSReqAuthenticator)
-	if err != nil {
-		return refuse(krb5.ErrBadIntegrity, "the authenticator does not decrypt")
+	if session, err = x.readAuthenticator(krb5.UsageTGSReqAuthenticator); err != nil {
+		return session, err
 	}
-	x.authPlain = plain
 	a := &x.auth
-	if a.Unmarshal(plain) != nil {
-		return refuse(krb5.ErrBadIntegrity, "malformed authenticator")
-	}
-	if a.CRealm != x.tgt.CRealm || !a.CName.Equal(x.tgt.CName) {
-		return refuse(krb5.ErrBadMatch, "the authenticator names another client")
-	}
-	if !x.current(a.CTime) {
-		return refuse(krb5.ErrSkew, "the client's clock is off")
-	}
 	// Only the session key's own checksum will do: one that needs no key, as
 	// MD5 or CRC32, lets anybody exchange the body (CVE-2018-16860, MS14-068).
 	if a.Checksum.Value == nil || a.Checksum.Type != session.ID().ChecksumType() {
-		return refuse(krb5.ErrInappCksum, "no checksum under the session key")
+		return session, refuse(krb5.ErrInappCksum, "no checksum under the session key")
 	}
 	if session.VerifyChecksum(x.req.RawBody, a.Checksum.Value, krb5.UsageTGSReqChecksum) != nil {
-		return refuse(krb5.ErrModified, "the body is not what the authenticator vouches for")
+		return session, refuse(krb5.ErrModified, "the body is not what the authenticator vouches for")
+	}
+	// Such a ticket or authenticator was lent to make armor with, not to sign in
+	// as its owner (RFC 6113 §5.4.1.1).
+	if a.AuthData.Contains(krb5.ADFXArmor) || x.tgt.AuthData.Contains(krb5.ADFXArmor) {
+		return session, refuse(krb5.ErrPolicy, "good for FAST armor only")
 	}
 	x.proof = x.ap.Authenticator.Cipher
 	x.reply = replyKey{key: session, usage: krb5.UsageTGSRepPartSession}
 	if !a.Subkey.IsZero() {
 		sub, err := etype.NewKey(etype.ID(a.Subkey.Type), a.Subkey.Expose())
 		if err != nil {
-			return refuse(krb5.ErrETypeNoSupp, "the subkey is of no type that we know")
+			return session, refuse(krb5.ErrETypeNoSupp, "the subkey is of no type that we know")
 		}
 		x.reply = replyKey{key: sub, usage: krb5.UsageTGSRepPartSubkey}
 	}
-	return nil
+	return session, nil
+}
+
+// readAuthenticator decrypts the authenticator, and checks that it goes with the
+// ticket and is of now.
+func (x *exchange) readAuthenticator(usage uint32) (session etype.Key, err error) {
+	session, err = etype.NewKey(etype.ID(x.tgt.Key.Type), x.tgt.Key.Expose())
+	if err != nil {
+		return session, refuse(krb5.ErrBadIntegrity, "the TGT's session key is none")
+	}
+	if x.ap.Authenticator.EType != int32(session.ID()) {
+		return session, refuse(krb5.ErrBadIntegrity, "the authenticator is under another type of key")
+	}
+	plain, err := session.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher, usage)
+	if err != nil {
+		return session, refuse(krb5.ErrBadIntegrity, "the authenticator does not decrypt")
+	}
+	x.authPlain = plain
+	a := &x.auth
+	if a.Unmarshal(plain) != nil {
+		return session, refuse(krb5.ErrBadIntegrity, "malformed authenticator")
+	}
+	if a.CRealm != x.tgt.CRealm || !a.CName.Equal(x.tgt.CName) {
+		return session, refuse(krb5.ErrBadMatch, "the authenticator names another client")
+	}
+	if !x.current(a.CTime) {
+		return session, refuse(krb5.ErrSkew, "the client's clock is off")
+	}
+	return session, nil
 }
 
 // identify finds the account that the TGT was issued to, by the SID that its

@@ -30,6 +30,11 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 	if err := x.sealPAC(tgs.current.key, attributes); err != nil {
 		return nil, err
 	}
+	if x.fast != nil {
+		if err := x.strengthenReply(); err != nil {
+			return nil, err
+		}
+	}
 	x.fillPart()
 
 	w, service := &x.out, x.service.keys.current
@@ -43,6 +48,7 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 		return nil, err
 	}
 	krb5.WrapTicket(w, mark, x.k.realm, x.service.name)
+	ticket := w.Bytes()[:w.Len()-mark]
 	krb5.WrapRepTicket(w, mark)
 	x.rep = krb5.KDCRep{MsgType: x.part.MsgType, CRealm: x.k.realm, CName: x.cname}
 	if x.part.MsgType == krb5.MsgASRep {
@@ -54,6 +60,11 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 			x.repPAData = append(x.repPAData, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
 		}
 		x.rep.PAData = x.repPAData
+	}
+	if x.fast != nil {
+		if err := x.armorReply(ticket); err != nil {
+			return nil, err
+		}
 	}
 	x.rep.Wrap(w, end)
 	return x.once(bytes.Clone(w.Bytes()))
@@ -73,13 +84,18 @@ func (x *exchange) fillPart() {
 	if x.req.MsgType == krb5.MsgASReq {
 		x.part.MsgType = krb5.MsgASRep
 		if t.Flags&krb5.FlagEncPARep != 0 {
-			x.padata = append(x.padata, krb5.PAData{Type: krb5.PAReqEncPARep, Value: x.requestChecksum()})
+			x.padata = append(x.padata, krb5.PAData{Type: krb5.PAReqEncPARep, Value: x.requestChecksum()},
+				krb5.PAData{Type: krb5.PAFXFast, Value: []byte{}}) // FAST is understood here
 		}
 	}
 	// What the service can do, so that the client offers no less ([MS-KILE]
 	// §3.3.5.7).
 	mark := x.aux.Len()
-	supported(x.service.keys.current.key.ID()).Marshal(&x.aux)
+	types := supported(x.service.keys.current.key.ID())
+	if x.service.tgs {
+		types |= krb5.SupportedFAST
+	}
+	types.Marshal(&x.aux)
 	x.padata = append(x.padata, krb5.PAData{Type: krb5.PASupportedEncTypes, Value: x.aux.Bytes()[:x.aux.Len()-mark]})
 	x.part.EncPAData = x.padata
 }

@@ -6,15 +6,16 @@ import (
 
 // tgsExchange answers a TGS-REQ (RFC 4120 §3.3.3): a TGT for another ticket.
 func (x *exchange) tgsExchange() ([]byte, error) {
-	// 2. Is it a request that this KDC answers?
-	if err := x.checkTGS(); err != nil {
+	// 3. and 4. Whose TGT is it, and is the sender the one it was issued to? The
+	// name is inside, and so may be all of the request (FAST), so the order is
+	// the other way round here.
+	attributes, err := x.tgsRequest()
+	if err != nil {
 		return nil, err
 	}
 
-	// 3. and 4. Whose TGT is it, and is the sender the one it was issued to? The
-	// name is inside, so the order is the other way round here.
-	attributes, err := x.tgsRequest()
-	if err != nil {
+	// 2. Is it a request that this KDC answers?
+	if err := x.checkTGS(); err != nil {
 		return nil, err
 	}
 	if err := x.findService(); err != nil {
