@@ -220,7 +220,7 @@ func TestSecretIsRedacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s %x %d", s, s, s, s, s, s), string(j)} {
-		if strings.Trim(text, "[redacted]\" ") != "" {
+		if strings.Trim(strings.ReplaceAll(text, redacted, ""), `" `) != "" {
 			t.Errorf("prints %q", text)
 		}
 	}
