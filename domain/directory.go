@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,7 +126,7 @@ func (d *Directory) Add(ctx context.Context, actor *Object, dn dit.DN, attrs []M
 
 // Modify changes an object.
 func (d *Directory) Modify(ctx context.Context, actor *Object, dn dit.DN, mods []Mod) error {
-	return d.change(ctx, actor, dn, func(rec *Record) error {
+	return d.change(ctx, actor, dn, onlyMembers(mods), func(rec *Record) error {
 		w := &writer{d: d, rec: rec, now: d.Now().UTC()}
 		rec.Changed = w.now
 		for _, m := range mods {
@@ -139,7 +140,7 @@ func (d *Directory) Modify(ctx context.Context, actor *Object, dn dit.DN, mods [
 
 // Delete removes an object that has no children.
 func (d *Directory) Delete(ctx context.Context, actor *Object, dn dit.DN) error {
-	return d.change(ctx, actor, dn, func(rec *Record) error {
+	return d.change(ctx, actor, dn, false, func(rec *Record) error {
 		children := false
 		filter := dit.Present("objectClass")
 		if err := d.Replica.Search(dn, dit.One, filter, "", func(*Object) bool { children = true; return false }); err != nil {
@@ -157,11 +158,16 @@ func (d *Directory) Delete(ctx context.Context, actor *Object, dn dit.DN) error 
 // same time; then ErrConflict asks the client to try again.
 const maxTries = 8
 
+// onlyMembers reports whether all that changes is a group's list of members.
+func onlyMembers(mods []Mod) bool {
+	return !slices.ContainsFunc(mods, func(m Mod) bool { return dit.Attr(m.Attr) != aMember })
+}
+
 // change reads a record, changes it and stores it, if nobody else has meanwhile.
-func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, change func(*Record) error) error {
+func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, members bool, change func(*Record) error) error {
 	was := USN(0)
 	for try := 1; ; try++ {
-		rec, err := d.writable(ctx, actor, dn)
+		rec, err := d.writable(ctx, actor, dn, members)
 		if err != nil {
 			return err
 		}
@@ -180,8 +186,8 @@ func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, change
 
 // writable returns the record behind a name, if the actor may change it. Synced
 // objects belong to the tenant, and the domain's own to nobody
-// (EDS/administration-concepts).
-func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN) (Record, error) {
+// (EDS/administration-concepts), but for who is in Protected Users.
+func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN, members bool) (Record, error) {
 	if !d.Replica.Administers(actor) {
 		return Record{}, ErrAccessDenied
 	}
@@ -193,7 +199,8 @@ func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN) (Rec
 	if err != nil {
 		return Record{}, err
 	}
-	if !rec.Source.IsZero() || o.critical() {
+	protected := rec.RID == RIDProtectedUsers && members
+	if !rec.Source.IsZero() || o.critical() && !protected {
 		return Record{}, ErrAccessDenied
 	}
 	return rec, nil

@@ -180,6 +180,7 @@ func (o *Object) account(b *dit.Builder, rec *Record) {
 			o.PrimaryGroup = RIDDomainControllers
 		}
 	}
+	o.delegation(rec)
 	b.SetString(aSAMType, strconv.Itoa(kind))
 	b.SetString(aUPN, rec.UPN)
 	b.SetString(aSPN, rec.SPNs...)

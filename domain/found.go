@@ -97,11 +97,12 @@ func Found(info Info, rand io.Reader) ([]Record, error) {
 		Secrets: f.random(realm + "krbtgt")})
 	host, full := strings.ToLower(info.DC), info.DCName()
 	f.add(Record{Kind: Computer, Class: "computer", RID: RIDFirstDC, Parent: dcs, RDN: info.DC, SAM: info.DC + "$",
-		UAC:   UACServer | 0x80000, // trusted for delegation, as every controller
+		UAC:   UACServer | UACTrustedForDeleg, // as every controller
 		SPNs:  []string{"HOST/" + full, "HOST/" + host, "ldap/" + full, "ldap/" + host, "ldap/" + info.DNSName, "ldap/" + full + "/" + info.DNSName, "GC/" + full + "/" + info.DNSName},
 		Attrs: map[string][][]byte{"dNSHostName": {[]byte(full)}, "operatingSystem": {[]byte("Skyrealm")}},
 		// [MS-KILE] §3.1.1.2: a computer's salt is host and its full name in lower case.
 		Secrets: f.random(realm + "host" + full)})
+	f.add(protectedUsers(&info, users, nameProtectedUsers))
 	return f.records, f.err
 }
 

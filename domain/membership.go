@@ -11,6 +11,8 @@ import (
 type Membership struct {
 	Groups []*Object // in the order of RID
 	RIDs   []uint32  // of the security groups among them, ascending: what a PAC carries
+	// Protected: Protected Users is among them.
+	Protected bool
 
 	epoch int64
 }
@@ -57,6 +59,7 @@ func (r *Replica) close(o *Object) *Membership {
 	for _, g := range m.Groups {
 		if g.Security {
 			m.RIDs = append(m.RIDs, g.RID)
+			m.Protected = m.Protected || g.RID == RIDProtectedUsers
 		}
 	}
 	return m

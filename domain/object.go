@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"skyrealm/domain/dit"
+	"skyrealm/secdesc"
 	"skyrealm/sid"
 	"skyrealm/tenant"
 )
@@ -17,7 +18,9 @@ const (
 	UACWorkstation        = 0x1000
 	UACServer             = 0x2000 // a domain controller
 	UACDontExpirePassword = 0x10000
+	UACTrustedForDeleg    = 0x80000 // for any service: a TGT of the person's goes along
 	UACNotDelegated       = 0x100000
+	UACTrustedToAuth      = 0x1000000 // see [Object.TrustedToAuth]
 )
 
 // RIDs of the accounts and groups that every domain has ([MS-ADTS] §3.1.1.6 and
@@ -28,6 +31,7 @@ const (
 	RIDDomainUsers       = 513
 	RIDDomainComputers   = 515
 	RIDDomainControllers = 516
+	RIDProtectedUsers    = 525
 	RIDFirstDC           = 1000
 )
 
@@ -52,6 +56,9 @@ type Object struct {
 	Secrets      Secrets
 	Entry        *dit.Entry
 	Created      time.Time
+
+	delegateTo []string // as [Fold] gives them; see delegation.go
+	actFor     secdesc.Rules
 
 	treeKey string
 	closure atomic.Pointer[Membership]

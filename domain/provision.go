@@ -49,6 +49,9 @@ func (p *Provisioner) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := ensureProtectedUsers(ctx, p.Store, &p.Info, p.Now().UTC()); err != nil {
+		return err
+	}
 	wake := p.Store.Watch(ctx)
 	after, err := p.Store.Provisioned(ctx)
 	if err != nil {

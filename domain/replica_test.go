@@ -125,7 +125,7 @@ func TestLinks(t *testing.T) {
 		"(&(objectCategory=person)(sAMAccountName=ada))":                           "ada",
 		"(|(cn=ada)(cn=inner))":                                                    "ada inner",
 		"(userAccountControl:1.2.840.113556.1.4.803:=2)":                           "krbtgt",
-		"(&(objectClass=group)(!(cn=Domain*)))":                                    "inner outer",
+		"(&(objectClass=group)(!(cn=Domain*)))":                                    "Protected Users inner outer",
 		"(objectSid=" + w.rep.Info.SID.Append(ada.RID).String() + ")":              "ada",
 		"(objectSid=S-1-5-32-544)":                                                 "",
 		"(unicodePwd=*)":                                                           "",

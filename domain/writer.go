@@ -37,6 +37,8 @@ var owners = map[string][]Kind{
 	"servicePrincipalName": {User, Computer},
 	"userAccountControl":   {User, Computer},
 	"unicodePwd":           {User, Computer},
+	attrDelegateTo:         {User, Computer},
+	attrActFor:             {User, Computer},
 	"member":               {Group},
 	"groupType":            {Group},
 }
@@ -44,7 +46,8 @@ var owners = map[string][]Kind{
 const maxValue = 4096
 
 // settableUAC are the bits that an administrator of the domain may set.
-const settableUAC = UACDisabled | UACNormal | UACWorkstation | UACDontExpirePassword | UACNotDelegated
+// Delegation to any service is none of them: it would hand people's TGTs out.
+const settableUAC = UACDisabled | UACNormal | UACWorkstation | UACDontExpirePassword | UACNotDelegated | UACTrustedToAuth
 
 func (w *writer) modify(m Mod) error {
 	t := dit.Attr(m.Attr)
@@ -72,6 +75,10 @@ func (w *writer) modify(m Mod) error {
 		return w.unicodePwd(t, m)
 	case "member":
 		return w.member(m)
+	case attrDelegateTo:
+		return w.delegateTo(t, m)
+	case attrActFor:
+		return w.actFor(t, m)
 	case "groupType":
 		if len(m.Values) != 1 || (string(m.Values[0]) != GroupGlobalSecurity && string(m.Values[0]) != GroupGlobalDistribution) {
 			return &ConstraintError{t.Name, "only global groups can be made"}
@@ -87,6 +94,11 @@ func (w *writer) modify(m Mod) error {
 	if err != nil {
 		return err
 	}
+	return w.hold(t, values, most)
+}
+
+// hold makes them the attribute's values, up to most of them.
+func (w *writer) hold(t *dit.AttrType, values [][]byte, most int) error {
 	if len(values) > most {
 		return &ConstraintError{t.Name, "it holds at most " + strconv.Itoa(most) + " values"}
 	}

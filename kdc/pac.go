@@ -12,7 +12,6 @@ import (
 
 const (
 	notDelegated     = domain.UACNotDelegated
-	trustedForDeleg  = 0x80000 // of userAccountControl ([MS-ADTS] §2.2.16)
 	groupAttributes  = pac.GroupUsual
 	assertedIdentity = 1 // S-1-18-1: a KDC saw the password ([MS-DTYP] §2.4.2.4)
 )
@@ -104,8 +103,9 @@ func samUAC(uac uint32) (v uint32) {
 		{domain.UACWorkstation, pac.AccountWorkstation},
 		{domain.UACServer, pac.AccountServer},
 		{domain.UACDontExpirePassword, pac.AccountDontExpirePassword},
-		{trustedForDeleg, pac.AccountTrustedForDeleg},
+		{domain.UACTrustedForDeleg, pac.AccountTrustedForDeleg},
 		{notDelegated, pac.AccountNotDelegated},
+		{domain.UACTrustedToAuth, pac.AccountTrustedToAuth},
 	} {
 		if uac&m.ads != 0 {
 			v |= m.sam

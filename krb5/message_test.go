@@ -20,6 +20,8 @@ func forgetRaw(m message) {
 		m.RawBody = nil
 	case *reqBody:
 		m.RawBody = nil
+	case *S4UX509User:
+		m.RawUserID = nil
 	}
 }
 

@@ -137,6 +137,8 @@ const (
 	UsageGSSAcceptorSign        uint32 = 23
 	UsageGSSInitiatorSeal       uint32 = 24
 	UsageGSSInitiatorSign       uint32 = 25
+	UsageS4UX509Request         uint32 = 26 // [MS-SFU] §2.2.2
+	UsageS4UX509Reply           uint32 = 27
 	UsageFASTReqChecksum        uint32 = 50
 	UsageFASTEncrypt            uint32 = 51
 	UsageFASTReply              uint32 = 52

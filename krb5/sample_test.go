@@ -112,6 +112,12 @@ func kinds() []kind {
 		{"KrbFastResponse", func() message { return new(FASTResponse) }, &FASTResponse{somePA, someKey, &FASTFinished{
 			micro(someTime, 123456), realm, someName, Checksum{16, []byte("sum")},
 		}, -7}, []int{1, 2}},
+		{"PA-FOR-USER", func() message { return new(ForUser) }, &ForUser{someName, realm, Checksum{-138, []byte("0123456789abcdef")}, "Kerberos"}, nil},
+		{"PA-S4U-X509-USER", func() message { return new(S4UX509User) }, &S4UX509User{
+			Nonce: 1<<32 - 1, Name: someName, Realm: realm, Certificate: []byte("a certificate"),
+			Options: S4UCheckLogonHours | S4UReplyKeyUsage, Checksum: Checksum{16, []byte("sum")},
+		}, nil},
+		{"KERB-ERROR-DATA", func() message { return new(ExtError) }, ptr(ExtError(0xc000006e)), nil},
 		{"AuthorizationData", func() message { return new(AuthorizationData) }, &someAD, nil},
 	}
 }

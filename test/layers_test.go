@@ -41,6 +41,7 @@ type row struct {
 var table = []row{
 	{"der", values, nil, "every codec stands on it, so it stands on nothing"},
 	{"sid", values, nil, "a value of Windows that the PAC, the directory and the store share"},
+	{"secdesc", values, words("sid"), "a codec of Windows; what a right means, the rules know"},
 	{"krb5", values, words("der"), "messages are bytes; keys and PACs are none of the codec's business"},
 	{"krb5/etype", values, nil, "cryptography that a reviewer reads without the rest"},
 	{"krb5/spake", values, words("der krb5 krb5/etype"), "a password proven in a group; what a conversation has said before, the KDC's cookie knows"},
@@ -52,7 +53,7 @@ var table = []row{
 	{"domain/dit", values, words("sid"), "LDAP's data model without a server; objectSid compares as a SID"},
 
 	{"tenant", rules, words("cred sid"), "it can seal a legacy hash; that it sees nothing of the domain keeps it from opening one"},
-	{"domain", rules, words("tenant cred sid domain/dit krb5/etype krb5/pac ntlm"), "it follows the tenant, never the other way"},
+	{"domain", rules, words("tenant cred sid secdesc domain/dit krb5/etype krb5/pac ntlm"), "it follows the tenant, never the other way"},
 
 	{"api", edges, words("api/sync api/graph api/oauth api/portal api/provisioning api/problem tenant cred"), "mounts the surfaces; what happens is the tenant's to say"},
 	{"api/sync", edges, words("tenant cred api/problem"), "a surface knows no other surface"},

@@ -33,6 +33,7 @@ const (
 	AccountTrustedForDeleg    uint32 = 0x2000
 	AccountNotDelegated       uint32 = 0x4000
 	AccountDontRequirePreauth uint32 = 0x10000
+	AccountTrustedToAuth      uint32 = 0x40000
 	AccountPasswordExpired    uint32 = 0x20000
 )
 
@@ -90,12 +91,7 @@ type LogonInfo struct {
 // append puts the buffer's bytes. Pointers stand in the structure and what they
 // point to after it, in the order of the pointers.
 func (l *LogonInfo) append(w *writer) {
-	start := len(w.b)
-	w.b = append(w.b,
-		1, 0x10, 8, 0, 0xcc, 0xcc, 0xcc, 0xcc, // [MS-RPCE] §2.2.6.1
-		0, 0, 0, 0, 0, 0, 0, 0) // §2.2.6.2, the length comes below
-	w.base, w.ref = len(w.b), 0x20000
-	w.pointer(true)
+	start := w.structure()
 	for _, t := range [...]FileTime{l.LogonTime, l.LogoffTime, l.KickOffTime, l.PasswordLastSet, l.PasswordCanChange, l.PasswordMustChange} {
 		w.time(t)
 	}
@@ -161,8 +157,7 @@ func (l *LogonInfo) append(w *writer) {
 	if len(l.ResourceGroups) > 0 {
 		w.groups(l.ResourceGroups)
 	}
-	w.align(8)
-	le.PutUint32(w.b[start+8:], uint32(len(w.b)-w.base))
+	w.endStructure(start)
 	if max(len(l.Groups), len(l.ExtraSIDs), len(l.ResourceGroups)) > MaxGroups {
 		w.long = true
 	}
@@ -170,15 +165,8 @@ func (l *LogonInfo) append(w *writer) {
 
 func parseLogonInfo(b []byte) (*LogonInfo, error) {
 	const what = SyntaxError("LOGON_INFO")
-	if len(b) < 16 || b[0] != 1 || b[1] != 0x10 || le.Uint16(b[2:]) != 8 {
-		return nil, what // another version, or big-endian
-	}
-	// The length counts the padding or not; what is left is no more than that.
-	if n := uint64(le.Uint32(b[8:])); n > uint64(len(b)-16) || uint64(len(b)-16)-n >= 8 {
-		return nil, what
-	}
-	r := reader{b: b[16:]}
-	if !r.pointer() {
+	r, ok := readStructure(b)
+	if !ok {
 		return nil, what
 	}
 	l := new(LogonInfo)

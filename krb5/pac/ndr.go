@@ -40,6 +40,23 @@ func (w *writer) pointer(present bool) {
 	w.ref += 4
 }
 
+// structure begins a type serialization ([MS-RPCE] §2.2.6) with a pointer to
+// the one structure in it; endStructure closes it.
+func (w *writer) structure() (start int) {
+	start = len(w.b)
+	w.b = append(w.b,
+		1, 0x10, 8, 0, 0xcc, 0xcc, 0xcc, 0xcc, // [MS-RPCE] §2.2.6.1
+		0, 0, 0, 0, 0, 0, 0, 0) // §2.2.6.2, the length comes at the end
+	w.base, w.ref = len(w.b), 0x20000
+	w.pointer(true)
+	return start
+}
+
+func (w *writer) endStructure(start int) {
+	w.align(8)
+	le.PutUint32(w.b[start+8:], uint32(len(w.b)-w.base))
+}
+
 // units is how many UTF-16 units s takes.
 func units(s string) (n int) {
 	for _, r := range s {
@@ -114,6 +131,19 @@ type reader struct {
 	b   []byte
 	off int
 	bad bool
+}
+
+// readStructure opens what structure began.
+func readStructure(b []byte) (r reader, ok bool) {
+	if len(b) < 16 || b[0] != 1 || b[1] != 0x10 || le.Uint16(b[2:]) != 8 {
+		return r, false // another version, or big-endian
+	}
+	// The length counts the padding or not; what is left is no more than that.
+	if n := uint64(le.Uint32(b[8:])); n > uint64(len(b)-16) || uint64(len(b)-16)-n >= 8 {
+		return r, false
+	}
+	r.b = b[16:]
+	return r, r.pointer()
 }
 
 // take returns the next n bytes, nil when they are not there.

@@ -254,7 +254,7 @@ func TestNdrdump(t *testing.T) {
 		}
 		for _, want := range []string{
 			"S-1-5-21-3048156945-3961193616-3706469200-1103", "zoë@contoso.test", "AADDS.CONTOSO.TEST", "PAC_TYPE_TICKET_CHECKSUM",
-			"PAC_TYPE_FULL_CHECKSUM", "num_buffers              : 0x00000009",
+			"PAC_TYPE_FULL_CHECKSUM", "num_buffers              : 0x0000000a", "HTTP/wéb@AADDS.CONTOSO.TEST",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: ndrdump shows no %s", name, want)

@@ -29,6 +29,7 @@ type PAC struct {
 	Logon      *LogonInfo  // required
 	Client     *ClientInfo // required
 	UPN        *UPNDNSInfo
+	Delegation *Delegation // where a service passed the client on
 	Attributes *Attributes // in a TGT
 	Requestor  sid.SID     // in a TGT: whose it is, whatever the name says by now (CVE-2021-42287)
 	// Extra are the other buffers, as they came. A KDC copies only the types
@@ -115,6 +116,8 @@ func Parse(b []byte) (*PAC, error) {
 			p.Client, err = parseClientInfo(data)
 		case TypeUPNDNSInfo:
 			p.UPN, err = parseUPNDNSInfo(data)
+		case TypeDelegation:
+			p.Delegation, err = parseDelegation(data)
 		case TypeAttributes:
 			p.Attributes, err = parseAttributes(data)
 		case TypeRequestor:
@@ -145,7 +148,7 @@ type builder struct {
 
 func (p *PAC) count() int {
 	n := 2 + len(p.Extra)
-	for _, some := range [...]bool{p.UPN != nil, p.Attributes != nil, p.Requestor != ""} {
+	for _, some := range [...]bool{p.UPN != nil, p.Delegation != nil, p.Attributes != nil, p.Requestor != ""} {
 		if some {
 			n++
 		}
@@ -190,6 +193,11 @@ func (p *PAC) build(dst []byte, signatures int) (*builder, error) {
 	if p.UPN != nil {
 		b.begin(TypeUPNDNSInfo)
 		p.UPN.append(&b.writer)
+		b.end()
+	}
+	if p.Delegation != nil {
+		b.begin(TypeDelegation)
+		p.Delegation.append(&b.writer)
 		b.end()
 	}
 	if p.Attributes != nil {

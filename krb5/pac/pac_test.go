@@ -34,6 +34,7 @@ func sample(groups int) *PAC {
 		Client: &ClientInfo{AuthTime: authTime, Name: "zoë"},
 		UPN: &UPNDNSInfo{UPN: "zoë@contoso.test", DNSDomain: "AADDS.CONTOSO.TEST", Constructed: true, SAM: "zoë",
 			SID: domainSID.Append(1103)},
+		Delegation: &Delegation{"cifs/files.contoso.test", []string{"HTTP/wéb@AADDS.CONTOSO.TEST", "host/b@AADDS.CONTOSO.TEST"}},
 		Attributes: &attributes, Requestor: domainSID.Append(1103),
 		Extra: []Buffer{{TypeClientClaims, []byte{}}, {4711, []byte("unknown")}},
 	}
@@ -134,7 +135,7 @@ func TestLimits(t *testing.T) {
 		"resource groups": {MaxGroups, func(p *PAC, n int) { p.Logon.ResourceGroups = make([]Group, n) }},
 		"name":            {maxString, func(p *PAC, n int) { p.Logon.FullName = strings.Repeat("x", n) }},
 		"client":          {maxString, func(p *PAC, n int) { p.Client.Name = strings.Repeat("x", n) }},
-		"buffers": {MaxBuffers - 7, func(p *PAC, n int) {
+		"buffers": {MaxBuffers - 8, func(p *PAC, n int) {
 			p.Extra = nil
 			for i := range n {
 				p.Extra = append(p.Extra, Buffer{uint32(100 + i), []byte{1}})
