@@ -20,7 +20,7 @@ func TestFASTSignIn(t *testing.T) {
 		for _, p := range r.PAData {
 			offered = append(offered, p.Type)
 		}
-		want := []int32{krb5.PAETypeInfo2, krb5.PAEncryptedChallenge, krb5.PAFXCookie, krb5.PAFXError}
+		want := []int32{krb5.PAETypeInfo2, krb5.PAEncryptedChallenge, krb5.PASPAKE, krb5.PAFXCookie, krb5.PAFXError}
 		if len(offered) != len(want) {
 			t.Fatalf("offered %v, want %v", offered, want)
 		}

@@ -42,9 +42,11 @@ func (p place) allows(armored bool) bool {
 
 // allMechanisms lists them in order of preference: of several elements in a
 // request the first in this order counts, and clients try what METHOD-DATA
-// offers from its start.
+// offers from its start. SPAKE takes a round more than the encrypted challenge,
+// which the armor protects well enough; it is there for who wants no trust in
+// whoever else has the armor's key.
 func allMechanisms() []mechanism {
-	return []mechanism{encryptedChallenge, encTimestamp}
+	return []mechanism{encryptedChallenge, spakeExchange, encTimestamp}
 }
 
 // preauthenticate is phase 4 of the AS exchange. Every account needs it: an

@@ -92,7 +92,7 @@ func TestMechanismOfTwoRounds(t *testing.T) {
 	for _, p := range m {
 		kinds = append(kinds, p.Type)
 	}
-	if !slices.Equal(kinds, []int32{krb5.PAFXFast, krb5.PAETypeInfo2, twoRoundsKind, krb5.PAEncTimestamp, krb5.PAFXCookie}) {
+	if !slices.Equal(kinds, []int32{krb5.PAFXFast, krb5.PAETypeInfo2, twoRoundsKind, krb5.PASPAKE, krb5.PAEncTimestamp, krb5.PAFXCookie}) {
 		t.Fatalf("METHOD-DATA %v", kinds)
 	}
 	cookie := w.begin("alice", "one")
