@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"skyrealm/domain"
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
 )
@@ -29,6 +30,14 @@ func (x *exchange) hidden() bool {
 var anonymous = krb5.Principal(krb5.NTWellKnown, "WELLKNOWN", "ANONYMOUS")
 
 const anonymousRealm = "WELLKNOWN:ANONYMOUS"
+
+// needsArmor reports whether the policy refuses the client outside FAST. An
+// account with service principal names is a service's: to offer guesses at its
+// password, the TGS has tickets for everybody.
+func (x *exchange) needsArmor() bool {
+	return x.k.Policy.RequireArmor && !x.armored() &&
+		x.client != nil && x.client.Kind == domain.User && len(x.client.SPNs) == 0
+}
 
 // unarmorAS opens an AS-REQ inside FAST, if it is one: its armor is an AP-REQ
 // with a TGT that the client's machine, or nobody in particular, has.

@@ -19,6 +19,7 @@ type armor struct {
 	outer   func(*krb5.KDCReq)         // the outer request, before it is vouched for
 	inner   func(*krb5.FASTReq)        // the inner one, before it is encrypted
 	envelop func(*krb5.FASTArmoredReq) // what goes out
+	late    func(*krb5.KDCReq)         // the outer request, when it is vouched for
 }
 
 // armor makes armor of a grant, as a machine does for whoever signs in on it.
@@ -81,6 +82,9 @@ func (a *armor) wrap(q *krb5.KDCReq) []byte {
 		a.envelop(f)
 	}
 	outer.PAData = krb5.MethodData{{Type: krb5.PAFXFast, Value: krb5.Encode(f)}}
+	if a.late != nil {
+		a.late(outer)
+	}
 	return krb5.Encode(outer)
 }
 

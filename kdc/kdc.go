@@ -46,6 +46,10 @@ type Policy struct {
 	// AllowRC4 lets accounts that have AES keys use RC4 as well. Without it RC4
 	// is for those that have nothing better.
 	AllowRC4 bool
+	// RequireArmor lets people sign in inside FAST only, so that nobody on the
+	// way sees what a password could be guessed from. Machines and services,
+	// whose tickets armor is made of, sign in without.
+	RequireArmor bool
 	// MaxUDPReply is the longest reply in a datagram; a client that is told
 	// RESPONSE_TOO_BIG comes by TCP. 0: 1,400 bytes, which fit the smallest
 	// usual MTU with a tunnel's headers.

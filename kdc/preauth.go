@@ -62,6 +62,9 @@ func (x *exchange) preauthenticate() error {
 		if !ok {
 			continue
 		}
+		if x.needsArmor() {
+			return refuse(krb5.ErrPolicy, "a sign-in without armor")
+		}
 		if m.keyed {
 			if err := x.checkKeys(); err != nil {
 				return err
@@ -93,11 +96,14 @@ func (x *exchange) checkKeys() error {
 // password gets the same as none: clients read the salt in either (RFC 4120
 // §7.5.2).
 func (x *exchange) askFor(code krb5.ErrorCode, why string) error {
-	keys := x.checkKeys()
 	x.padata = x.padata[:0]
 	if !x.armored() {
 		x.padata = append(x.padata, krb5.PAData{Type: krb5.PAFXFast, Value: []byte{}})
 	}
+	if x.needsArmor() {
+		return &refusal{code: code, why: "no armor", methods: x.padata}
+	}
+	keys := x.checkKeys()
 	if keys == nil {
 		x.padata = x.offerETypes(x.padata)
 	}

@@ -34,6 +34,8 @@ type serveCmd struct {
 	LogItems   int           `help:"Largest batch of password changes that is logged user by user (events 656 and 657); of larger ones only refusals are. -1: none." name:"log-items" default:"250" env:"SKYREALM_LOG_ITEMS" placeholder:"N"`
 
 	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
+
+	RequireArmor bool `help:"Let people sign in inside FAST only." name:"require-armor" env:"SKYREALM_REQUIRE_ARMOR"`
 }
 
 func (c *serveCmd) Run(e *env) error {
@@ -68,6 +70,7 @@ type config struct {
 	ldap, ldaps          string
 	alsoKnownAs          []string
 	allowRC4             bool
+	requireArmor         bool
 	keepEvents           time.Duration
 	logItems             int
 }
@@ -78,7 +81,7 @@ func (c *serveCmd) config() (config, error) {
 		return config{}, err
 	}
 	cfg := config{
-		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4,
+		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4, requireArmor: c.RequireArmor,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
 		keepEvents: c.KeepEvents, logItems: c.LogItems,
 	}

@@ -77,7 +77,7 @@ func start(ctx context.Context, cfg config, log *slog.Logger) (_ *service, err e
 	if err := os.Remove(filepath.Join(cfg.data, readyFile)); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4}, Log: log.With("part", "kdc")}
+	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4, RequireArmor: cfg.requireArmor}, Log: log.With("part", "kdc")}
 	if s.ln, err = bind(cfg, s.kdc); err != nil {
 		return nil, err
 	}

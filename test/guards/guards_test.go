@@ -1,0 +1,135 @@
+package guards
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// guard is one of them. code stands once in the file: either a statement that
+// refuses, or a condition.
+type guard struct {
+	name, file, code string
+	test             string // of the file's package, which fails without the guard
+}
+
+var guards = []guard{
+	{"K03", "kdc/preauth.go", `!m.place.allows(x.armored())`, "TestChallengeOutsideFAST"},
+	{"K04", "kdc/principal.go", `len(n) == 0`, "TestOmittedInFAST"},
+	{"T18 unarmored", "kdc/preauth.go", `return refuse(krb5.ErrPolicy, "a sign-in without armor")`, "TestArmorRequired"},
+	{"T18 a service's ticket", "kdc/preauth_tgs.go", `return nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")`, "TestArmorTicket"},
+	{"T18 whose armor", "kdc/fast.go", `x.tgt.Flags&krb5.FlagAnonymous == 0`, "TestArmorTicket"},
+	{"T18 expired", "kdc/preauth_tgs.go", `return refuse(krb5.ErrTktExpired, "the TGT has expired")`, "TestArmorTicket"},
+	{"T18 authenticator", "kdc/preauth_tgs.go", `return session, refuse(krb5.ErrSkew, "the client's clock is off")`, "TestArmorTicket"},
+	{"T18 subkey", "kdc/fast.go", `return refuse(krb5.ErrPreauthFailed, "armor without a subkey")`, "TestArmorTicket"},
+	{"T18 checksum", "kdc/fast.go", `return refuse(krb5.ErrModified, "the armor is of another request")`, "TestArmoredRequestAltered"},
+	{"T18 option", "kdc/fast.go", `return refuse(krb5.ErrUnknownFASTOption, "a critical option that we don't know")`, "TestArmoredRequestAltered"},
+	{"T18 stripped", "kdc/fast.go", `return refuse(krb5.ErrModified, "FAST was taken off the request")`, "TestTGSArmor"},
+	{"T18 lent", "kdc/preauth_tgs.go", `return session, refuse(krb5.ErrPolicy, "good for FAST armor only")`, "TestTGSArmor"},
+	{"T18 explicit", "kdc/fast.go", `return refuse(krb5.ErrPreauthFailed, "explicit armor in a TGS-REQ")`, "TestTGSArmor"},
+	{"challenge's time", "kdc/preauth_challenge.go", `return refuse(krb5.ErrSkew, "the client's clock is off")`, "TestChallengeRefused"},
+	{"hidden", "kdc/fast.go", `x.fast.req.Options&krb5.FASTHideClientNames != 0`, "TestHiddenClient"},
+	{"cookie's age", "kdc/cookie.go", `age > cookieLife || age < -x.k.Policy.skew()`, "TestCookieIsGoodForOneConversation"},
+	{"cookie's account", "kdc/cookie.go", `x.client != nil`, "TestCookieIsGoodForOneConversation"},
+}
+
+const (
+	root     = "../.."
+	variable = "SKYREALM_GUARD_OFF"
+)
+
+func TestEachGuardIsNeeded(t *testing.T) {
+	packages := map[string][]guard{}
+	for _, g := range guards {
+		dir := filepath.Dir(g.file)
+		packages[dir] = append(packages[dir], g)
+	}
+	for dir, list := range packages {
+		binary := build(t, dir, list)
+		tests := map[string]bool{}
+		for _, g := range list {
+			// With its guard a test passes in this build too, or its failure
+			// without it would say nothing.
+			if !tests[g.test] {
+				tests[g.test] = true
+				if out, err := run(t, binary, dir, g.test, ""); err != nil {
+					t.Errorf("%s fails with all guards on: %v\n%s", g.test, err, out)
+				}
+			}
+			if out, err := run(t, binary, dir, g.test, g.name); err == nil {
+				t.Errorf("%s passes without the guard %q of %s", g.test, g.name, g.file)
+			} else if !strings.Contains(out, "--- FAIL: "+g.test) {
+				t.Errorf("%s without the guard %q: %v\n%s", g.test, g.name, err, out)
+			}
+		}
+	}
+}
+
+func run(t *testing.T, binary, dir, test, off string) (string, error) {
+	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-test.timeout", "1m")
+	cmd.Dir = filepath.Join(root, dir)
+	cmd.Env = append(os.Environ(), variable+"="+off)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// build compiles a package's tests with switches around its guards.
+func build(t *testing.T, dir string, list []guard) (binary string) {
+	t.Helper()
+	tmp := t.TempDir()
+	abs, err := filepath.Abs(filepath.Join(root, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	replace := func(name, text string) {
+		to := filepath.Join(tmp, name)
+		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(abs, name)] = to
+	}
+	sources := map[string]string{}
+	for _, g := range list {
+		name := filepath.Base(g.file)
+		if sources[name] == "" {
+			b, err := os.ReadFile(filepath.Join(abs, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources[name] = string(b)
+		}
+		if n := strings.Count(sources[name], g.code); n != 1 {
+			t.Fatalf("the guard %q stands %d times in %s: %s", g.name, n, g.file, g.code)
+		}
+		on := `guardOn("` + g.name + `")`
+		switched := on + " && (" + g.code + ")"
+		if strings.HasPrefix(g.code, "return ") {
+			switched = "if " + on + " { " + g.code + " }"
+		}
+		sources[name] = strings.Replace(sources[name], g.code, switched, 1)
+	}
+	for name, text := range sources {
+		replace(name, text)
+	}
+	replace("guard_on.go", "package "+filepath.Base(dir)+"\n\nimport \"os\"\n\nvar guardOff = os.Getenv(\""+variable+
+		"\")\n\nfunc guardOn(name string) bool { return name != guardOff }\n")
+	b, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(tmp, "overlay.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary = filepath.Join(tmp, "test")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", file, "-o", binary, "./"+dir)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	return binary
+}
