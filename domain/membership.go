@@ -2,8 +2,6 @@ package domain
 
 import (
 	"slices"
-
-	"skyrealm/tenant"
 )
 
 // Membership is the closure of the groups that an object is in, directly or by
@@ -80,9 +78,9 @@ func (r *Replica) direct(o *Object) []*Object {
 // Administers reports whether the account is a member of AAD DC Administrators,
 // which is what may write to the domain.
 func (r *Replica) Administers(o *Object) bool {
-	if o == nil || o.Disabled() {
+	if o == nil || o.Disabled() || r.Info.Administrators.IsZero() {
 		return false
 	}
-	admins := r.BySAM(tenant.DCAdministrators)
-	return admins != nil && admins.Kind == Group && slices.Contains(r.Membership(o).Groups, admins)
+	// By the id: agents and administrators of the tenant can give any group the name.
+	return slices.ContainsFunc(r.Membership(o).Groups, func(g *Object) bool { return g.Kind == Group && g.Key == r.Info.Administrators })
 }

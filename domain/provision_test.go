@@ -72,6 +72,7 @@ func newHouseOf(t *testing.T, keep func(*domain.Record) bool) *house {
 	must(db.Tenant(tenantRing).Create(h.ctx, f.Settings, f.Objects, []tenant.App{f.App}))
 	info, err := domain.NewInfo("aadds.contoso.test", f.Settings.TenantID, h.now, rand.Reader)
 	must(err)
+	info.Administrators = f.Settings.Administrators
 	records, err := domain.Found(info, rand.Reader)
 	must(err)
 	records = slices.DeleteFunc(records, func(r domain.Record) bool { return !keep(&r) })
@@ -304,6 +305,46 @@ func TestProvisionCloudUser(t *testing.T) {
 	h.sync()
 	if h.signs("ada", "Second-Passw0rd") || h.signs("ada", "Third-Passw0rd") || h.rep.BySAM("ada") == nil {
 		t.Fatal("after a reset")
+	}
+}
+
+// Who administers the domain goes by the id of the group that the tenant was made
+// with. That its name is free, and another group has it now, changes nothing.
+func TestAdministratorsByID(t *testing.T) {
+	h := newHouse(t)
+	admin := func() *domain.Object { return h.rep.BySAM("admin") }
+	group := h.rep.BySAM(tenant.DCAdministrators)
+	h.user("eve", nil)
+	h.object(tenant.Group, "imposter", map[string]any{"displayName": tenant.DCAdministrators, "onPremisesSamAccountName": tenant.DCAdministrators, "member": []string{"eve"}})
+	h.sync()
+	eve := h.rep.ByUPN("eve@contoso.test")
+	if eve == nil || h.rep.Administers(eve) || !h.rep.Administers(admin()) {
+		t.Fatal("beside the true group")
+	}
+	// The true one is called otherwise, and an imposter gets the name.
+	objects, err := h.tenant.Store.Objects(h.ctx, []tenant.ID{group.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects[0].Profile.DisplayName = "Operators"
+	if _, err := h.tenant.Store.PutObjects(h.ctx, []tenant.ObjectWrite{{Object: objects[0]}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.sync()
+	h.object(tenant.Group, "second", map[string]any{"displayName": tenant.DCAdministrators, "onPremisesSamAccountName": tenant.DCAdministrators, "member": []string{"eve"}})
+	h.sync()
+	if o := h.rep.BySAM(tenant.DCAdministrators); o == nil || o.Key == group.Key {
+		t.Fatal("no imposter got the name")
+	}
+	if h.rep.Administers(h.rep.ByUPN("eve@contoso.test")) {
+		t.Error("a group has the rights of its name")
+	}
+	if !h.rep.Administers(admin()) {
+		t.Error("the group lost its rights with its name")
+	}
+	// The domain's own record of it outlives a restart.
+	if info, err := h.store.Info(h.ctx); err != nil || info.Administrators != group.Key {
+		t.Error(info.Administrators, err)
 	}
 }
 

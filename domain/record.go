@@ -36,7 +36,9 @@ type Info struct {
 	GUID    ID      `json:"-"`
 	DC      string  `json:"dc"` // host name of the first domain controller, DC1
 	Tenant  ID      `json:"-"`
-	Created time.Time
+	// Administrators is the tenant's group whose members may write to the domain.
+	Administrators ID `json:"-"`
+	Created        time.Time
 }
 
 // Record is an object of the domain as it is stored.

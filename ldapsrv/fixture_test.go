@@ -72,7 +72,7 @@ func id(kind byte, n int) domain.ID { return domain.ID{kind, byte(n >> 8), byte(
 
 func newInfo() domain.Info {
 	return domain.Info{DNSName: fullName, NetBIOS: netbios, SID: sid.New(5, 21, 1, 2, 3), GUID: id(1, 0), DC: "DC1",
-		Tenant: id(1, 1), Created: moment}
+		Tenant: id(1, 1), Administrators: id(6, 2), Created: moment}
 }
 
 func newWorld(t testing.TB) *world {

@@ -37,9 +37,9 @@ func (d *Domain) Create(ctx context.Context, info domain.Info, records []domain.
 			return err
 		}
 		_, err = tx.Exec(ctx, `INSERT INTO domain.info
-				(dns_name, netbios, sid, guid, dc, tenant_id, created, key_id, proof)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, info.DNSName, info.NetBIOS, []byte(info.SID), info.GUID,
-			info.DC, info.Tenant, info.Created, d.ring.KeyID(), d.ring.Proof(name))
+				(dns_name, netbios, sid, guid, dc, tenant_id, created, key_id, proof, administrators)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, info.DNSName, info.NetBIOS, []byte(info.SID), info.GUID,
+			info.DC, info.Tenant, info.Created, d.ring.KeyID(), d.ring.Proof(name), idOrNull(info.Administrators))
 		if err != nil {
 			return err
 		}
@@ -57,14 +57,18 @@ func (d *Domain) Create(ctx context.Context, info domain.Info, records []domain.
 // Info implements domain.Store.
 func (d *Domain) Info(ctx context.Context) (info domain.Info, err error) {
 	var s []byte
-	err = d.db.pool.QueryRow(ctx, `SELECT dns_name, netbios, sid, guid, dc, tenant_id, created FROM domain.info`).
-		Scan(&info.DNSName, &info.NetBIOS, &s, (*[16]byte)(&info.GUID), &info.DC, (*[16]byte)(&info.Tenant), &info.Created)
+	var administrators *[16]byte
+	err = d.db.pool.QueryRow(ctx, `SELECT dns_name, netbios, sid, guid, dc, tenant_id, created, administrators FROM domain.info`).
+		Scan(&info.DNSName, &info.NetBIOS, &s, (*[16]byte)(&info.GUID), &info.DC, (*[16]byte)(&info.Tenant), &info.Created, &administrators)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return info, domain.ErrNoDomain
 	} else if err != nil {
 		return info, fail(err, domain.ErrConflict)
 	}
 	info.Created = info.Created.UTC()
+	if administrators != nil {
+		info.Administrators = *administrators
+	}
 	info.SID, err = sid.FromBytes(s)
 	return info, err
 }

@@ -132,7 +132,7 @@ func newHouse(t testing.TB, change ...func(*pgxpool.Config)) *house {
 	id := newID(t)
 	check(t, h.tenant.Create(t.Context(), tenant.Settings{TenantID: id, DisplayName: "Contoso"}, nil, nil))
 	h.info = domain.Info{DNSName: "aadds.contoso.test", NetBIOS: "AADDS", SID: sid.New(5, 21, 1, 2, 3), GUID: newID(t),
-		DC: "DC1", Tenant: id, Created: moment}
+		DC: "DC1", Tenant: id, Administrators: newID(t), Created: moment}
 	check(t, h.domain.Create(t.Context(), h.info, nil))
 	return h
 }

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// DCAdministrators is the group whose members administer the managed domain
-// (EDS/administration-concepts).
+// DCAdministrators is what the group is called at first whose members administer
+// the managed domain (EDS/administration-concepts). It is known by its object id
+// ([Settings.Administrators]): another group of this name has no rights.
 const DCAdministrators = "AAD DC Administrators"
 
 // Founding is a tenant that does not exist yet: what has to be stored, and the
@@ -54,6 +55,7 @@ func Found(initialDomain, realm string, domainKey, certificate []byte, now time.
 			Deletions:       Deletions{DeletionsByCount, 500}, // the real agent's default
 			Realm:           realm,
 			DomainKey:       domainKey,
+			Administrators:  ids[2],
 
 			EnvelopeCertificate: certificate,
 		},

@@ -273,6 +273,9 @@ type Settings struct {
 	DomainServices bool   `json:"domainServices"`
 	Realm          string `json:"realm"`
 	DomainKey      []byte `json:"domainKey"`
+	// Administrators is the group whose members administer the managed domain
+	// ([DCAdministrators]), whatever it is called by now.
+	Administrators ID `json:"administrators"`
 	// EnvelopeCertificate is what agents of the real service encrypt for, DER.
 	EnvelopeCertificate []byte `json:"envelopeCertificate,omitempty"`
 

@@ -210,6 +210,7 @@ func (s *service) foundDomain(ctx context.Context, settings *tenant.Settings, no
 	if err != nil {
 		return domain.Info{}, err
 	}
+	info.Administrators = settings.Administrators
 	records, err := domain.Found(info, rand.Reader)
 	if err != nil {
 		return domain.Info{}, err
