@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -396,6 +397,51 @@ func TestWireObjects(t *testing.T) {
 			if r[i].text("ResultCode") != "Failure" || !strings.Contains(r[i].text("ResultErrorDescription"), "(cloudMastered)") {
 				t.Errorf("%s of an administrator: %+v", op, r[i])
 			}
+		}
+	}
+}
+
+// TestWireMemberChanges: the second version says of a group who comes and who goes,
+// in the words of the one public tool that does.
+func TestWireMemberChanges(t *testing.T) {
+	h := newHouse(t, nil)
+	agent := h.wireAgent(t)
+	h.people(t, agent, "ada", "bob", "eve")
+	one := func(kind, anchor, operation string) string {
+		return `<SyncReferenceChange><Reference><Anchor>` + anchor + `</Anchor><referenceTypeInt>` + kind + `</referenceTypeInt></Reference><operationInt>` + operation + `</operationInt></SyncReferenceChange>`
+	}
+	send := func(value string) *node {
+		t.Helper()
+		return h.call(t, agent, "ProvisionAzureADSyncObjects2", objectsBody(object("Group", "Set", text("SourceAnchor", "crew"), text("displayName", "Crew"), value))).child("SyncObjectResults", "AzureADSyncObjectResult")
+	}
+	changes := func(list ...string) string {
+		return prop("member", "SyncReferenceChangeCollection", `<referenceChanges>`+strings.Join(list, "")+`</referenceChanges>`)
+	}
+	if r := send(prop("member", "c:ArrayOfstring", "<c:string>ada-anchor</c:string><c:string>bob-anchor</c:string>")); r.text("ResultCode") != "Success" {
+		t.Fatalf("%+v", r)
+	}
+	found, err := h.store.ObjectsByAnchor(t.Context(), []string{"crew", "eve-anchor"})
+	must(t, err)
+	if found[0].Anchor != "crew" {
+		slices.Reverse(found)
+	}
+	if r := send(changes(one("2", "bob-anchor", "2"), one("1", "User_"+found[1].ID.String(), "1"))); r.text("ResultCode") != "Success" {
+		t.Fatalf("%+v", r)
+	}
+	lists, err := h.store.Members(t.Context(), []tenant.ID{found[0].ID})
+	must(t, err)
+	var got []string
+	for _, m := range lists[found[0].ID] {
+		got = append(got, m.Anchor)
+	}
+	slices.Sort(got)
+	if s := strings.Join(got, " "); s != "ada-anchor eve-anchor" {
+		t.Error(s)
+	}
+	for name, bad := range map[string]string{"no operation": one("2", "ada-anchor", "7"), "no anchor": one("2", "", "1"), "no kind": one("9", "ada-anchor", "1"),
+		"nobody's": one("1", "User_me", "1"), "a number that is none": one("two", "ada-anchor", "1")} {
+		if r := send(changes(bad)); r.text("ResultCode") != "Failure" {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }

@@ -296,6 +296,27 @@ func (w *writer) members(ctx context.Context, writes []tenant.ObjectWrite) error
 	return err
 }
 
+// Members implements tenant.Store.
+func (t *Tenant) Members(ctx context.Context, groups []tenant.ID) (map[tenant.ID][]tenant.Member, error) {
+	out := make(map[tenant.ID][]tenant.Member, len(groups))
+	ids := make([][16]byte, len(groups))
+	for i, g := range groups {
+		out[g], ids[i] = nil, g
+	}
+	rows, err := t.db.pool.Query(ctx, `SELECT m.group_id, m.member_id, m.member_anchor FROM tenant.member m
+		WHERE m.group_id = ANY($1)`, ids)
+	if err != nil {
+		return nil, fail(err, tenant.ErrConflict)
+	}
+	var group, id [16]byte
+	var anchor string
+	_, err = pgx.ForEachRow(rows, []any{&group, &id, &anchor}, func() error {
+		out[group] = append(out[group], tenant.Member{ID: id, Anchor: anchor})
+		return nil
+	})
+	return out, fail(err, tenant.ErrConflict)
+}
+
 // touchGroups puts those groups on the feed whose effective members change because an object
 // comes, goes, comes back or is anchored anew.
 func (w *writer) touchGroups(ctx context.Context, writes []tenant.ObjectWrite, old map[tenant.ID]stored) error {

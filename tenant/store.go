@@ -96,6 +96,9 @@ type Store interface {
 	// Objects returns those of the objects that are stored, deleted ones
 	// included, in no order.
 	Objects(ctx context.Context, ids []ID) ([]Object, error)
+	// Members returns the lists of groups, one for each of them, in no order. A
+	// list names members as it was written, those that do not exist included.
+	Members(ctx context.Context, groups []ID) (map[ID][]Member, error)
 	// UserByUPN returns a live user and the credential, nil where there is none.
 	UserByUPN(ctx context.Context, upn string) (Object, *Credential, error)
 	// Credential returns a user's, or nil.

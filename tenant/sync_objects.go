@@ -102,6 +102,8 @@ type objectBatch struct {
 	now      time.Time
 	existing map[string]*Object // by anchor
 	holders
+	members map[ID][]Member // the lists of groups that items say something of, as they stand
+	anchors map[ID]string   // of members that are named by their id
 	seen    map[string]bool // anchors of this batch
 	writes  []ObjectWrite
 	results []ItemResult
@@ -142,6 +144,9 @@ func (b *objectBatch) read(ctx context.Context, store Store, items []ObjectItem)
 		}
 	}
 	b.seen = make(map[string]bool, len(items))
+	if err := b.lists(ctx, store, items); err != nil {
+		return err
+	}
 	return b.learn(ctx, store, slices.Collect(maps.Keys(names)), slices.Collect(maps.Keys(addresses)))
 }
 
@@ -249,7 +254,7 @@ func (b *objectBatch) set(s *Service, item *ObjectItem, old *Object) (*ObjectWri
 	}
 	w := &ObjectWrite{}
 	if item.Kind == Group {
-		if w.Members, err = members(item.Attributes); err != nil {
+		if w.Members, err = b.list(&before, item.Attributes); err != nil {
 			return nil, err
 		}
 	}
@@ -289,39 +294,4 @@ func (b *objectBatch) signInName(o *Object, upn string) error {
 	}
 	o.UPN, o.Profile.OnPremisesUserPrincipalName = settled, upn
 	return nil
-}
-
-// members reads a group's member list, nil where the item does not name one.
-func members(values map[string]any) (*[]Member, error) {
-	for name, value := range values {
-		if !strings.EqualFold(name, "member") && !strings.EqualFold(name, "members") {
-			continue
-		}
-		var anchors []string
-		switch v := value.(type) {
-		case nil:
-		case string:
-			anchors = []string{v}
-		case []string:
-			anchors = v
-		default:
-			return nil, invalid(name, "a list of source anchors")
-		}
-		if len(anchors) > MaxGroupMembers {
-			return nil, &attributeError{ReasonTooManyMembers, fmt.Sprintf("a group holds at most %d members", MaxGroupMembers)}
-		}
-		out := make([]Member, 0, len(anchors))
-		seen := make(map[string]bool, len(anchors))
-		for _, a := range anchors {
-			if err := checkAnchor(a); err != nil {
-				return nil, err
-			}
-			if !seen[a] {
-				seen[a] = true
-				out = append(out, Member{Anchor: a})
-			}
-		}
-		return &out, nil
-	}
-	return nil, nil
 }

@@ -64,9 +64,11 @@ type operation struct {
 var operations = map[string]operation{
 	"GetCompanyConfiguration":     {do: (*call).companyConfiguration},
 	"SetCompanyDirsyncFeatures":   {do: (*call).setFeatures},
-	"ProvisionAzureADSyncObjects": {do: (*call).objects},
-	"ProvisionCredentials":        {do: (*call).credentials},
-	"ReadBackAzureADSyncObjects":  {do: func(c *call) (func(*nbfx.Writer), error) { return c.readBack("ReadBackAzureADSyncObjectsResult", true) }},
+	"ProvisionAzureADSyncObjects": {do: func(c *call) (func(*nbfx.Writer), error) { return c.objects("ProvisionAzureADSyncObjectsResult") }},
+	// The second version may say of a group's members who comes and who goes.
+	"ProvisionAzureADSyncObjects2": {do: func(c *call) (func(*nbfx.Writer), error) { return c.objects("ProvisionAzureADSyncObjects2Result") }},
+	"ProvisionCredentials":         {do: (*call).credentials},
+	"ReadBackAzureADSyncObjects":   {do: func(c *call) (func(*nbfx.Writer), error) { return c.readBack("ReadBackAzureADSyncObjectsResult", true) }},
 	"ReadBackAzureADSyncObjects2": {do: func(c *call) (func(*nbfx.Writer), error) {
 		return c.readBack("ReadBackAzureADSyncObjects2Result", false)
 	}},

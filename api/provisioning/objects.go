@@ -13,8 +13,8 @@ type sent struct {
 	kind, operation string
 }
 
-// objects is ProvisionAzureADSyncObjects.
-func (c *call) objects() (func(*nbfx.Writer), error) {
+// objects is ProvisionAzureADSyncObjects and its second version.
+func (c *call) objects(element string) (func(*nbfx.Writer), error) {
 	var (
 		items []tenant.ObjectItem
 		names []sent
@@ -47,7 +47,7 @@ func (c *call) objects() (func(*nbfx.Writer), error) {
 	}
 	return func(w *nbfx.Writer) {
 		// The namespace i stands here and not on the items (§A7).
-		w.Start("", "ProvisionAzureADSyncObjectsResult")
+		w.Start("", element)
 		w.Xmlns("b", nsObjects)
 		w.Xmlns("i", nbfx.NSXSI)
 		w.Start("b", "SyncObjectResults")

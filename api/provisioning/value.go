@@ -94,7 +94,7 @@ func property(e *nbfx.Element, name string, f *refusal) any {
 		return nil
 	}
 	namespace, kind := e.Type()
-	if namespace != "" && namespace != nsXSD && namespace != nsArrays {
+	if namespace != "" && namespace != nsXSD && namespace != nsArrays && namespace != nbfx.NSChange {
 		f.set(tenant.ReasonAttributeInvalid, "the value of "+name+" is of an unknown type")
 		return nil
 	}
@@ -131,11 +131,80 @@ func property(e *nbfx.Element, name string, f *refusal) any {
 			}
 		}
 		return list
+	case "SyncReferenceChangeCollection":
+		return memberChanges(e, f)
 	case "string", "base64Binary", "dateTime", "guid", "":
 		return e.Text()
 	}
 	f.set(tenant.ReasonAttributeInvalid, "the value of "+name+" is of an unknown type")
 	return nil
+}
+
+// Numbers of a SyncReferenceChange.
+const (
+	referenceCloud  = 1
+	referenceSource = 2
+	memberAdded     = 1
+	memberRemoved   = 2
+)
+
+// memberChanges reads a SyncReferenceChangeCollection: who comes into a group and
+// who goes, by either anchor. Its elements are known by their local names: the one
+// public sender declares no namespace on them.
+func memberChanges(e *nbfx.Element, f *refusal) tenant.MemberChanges {
+	var out tenant.MemberChanges
+	n := 0
+	for list := range e.Elements() {
+		for change := range list.Elements() {
+			if list.Local != "referenceChanges" || change.Local != "SyncReferenceChange" {
+				continue
+			}
+			if n++; n > tenant.MaxGroupMembers {
+				f.set(tenant.ReasonTooManyMembers, "there are too many changes of members")
+				return out
+			}
+			var m tenant.Member
+			var name string
+			kind, operation := 0, 0
+			number := func(e *nbfx.Element) int {
+				n, _ := strconv.Atoi(strings.TrimSpace(e.Text()))
+				return n
+			}
+			for part := range change.Elements() {
+				switch part.Local {
+				case "operationInt":
+					operation = number(part)
+				case "Reference":
+					for p := range part.Elements() {
+						switch p.Local {
+						case "Anchor":
+							name = anchor(p, f)
+						case "referenceTypeInt":
+							kind = number(p)
+						}
+					}
+				}
+			}
+			switch kind {
+			case referenceCloud:
+				m.ID = cloudAnchor(name, f)
+			case referenceSource:
+				m.Anchor = name
+			}
+			if m == (tenant.Member{}) {
+				f.set(tenant.ReasonAttributeInvalid, "a change of members has to name a member by an anchor")
+			}
+			switch operation {
+			case memberAdded:
+				out.Add = append(out.Add, m)
+			case memberRemoved:
+				out.Remove = append(out.Remove, m)
+			default:
+				f.set(tenant.ReasonAttributeInvalid, "a change of members has to be an addition or a removal")
+			}
+		}
+	}
+	return out
 }
 
 func leafInt(w *nbfx.Writer, prefix, local string, n int) {

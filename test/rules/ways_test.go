@@ -28,6 +28,7 @@ import (
 type way struct {
 	objects       func(*world, []tenant.ObjectItem) []string
 	hashes        func(*world, []tenant.HashItem) ([]string, error)
+	itself        bool // the rules, and nothing in between
 	inetOrgPerson bool
 	envelopes     bool // legacy hashes go in the real service's form, and old builds are sent away
 }
@@ -44,6 +45,7 @@ var ways = map[string]way{
 			r, err := w.SyncHashes(w.ctx, tenant.Origin{Build: w.build}, items)
 			return reasons(r), err
 		},
+		itself:        true,
 		inetOrgPerson: true,
 	},
 	"REST": {
