@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
@@ -321,6 +323,70 @@ func TestUnavailable(t *testing.T) {
 	}
 	r = h.signIn(t, h.founding.AdminUPN, h.founding.AdminPassword)
 	if r.status < 500 || bytes.Contains(r.body, []byte("pool")) || r.text(t, "error") == "" {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// TestStalled: a database that does not answer holds no request for ever, and
+// leaves nothing behind that could not go on with it.
+func TestStalled(t *testing.T) {
+	const work = 400 * time.Millisecond
+	h := newHouse(t, func(s *api.Server) { s.WorkTime = work })
+	agent, wire, admin := h.agent(t), h.wireAgent(t), h.admin(t)
+	c, err := pgx.Connect(t.Context(), h.url)
+	must(t, err)
+	defer c.Close(t.Context())
+	tx, err := c.Begin(t.Context())
+	must(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE tenant.settings, tenant.object, tenant.feed, tenant.record, tenant.app IN ACCESS EXCLUSIVE MODE")
+	must(t, err)
+	requests := map[string]func() (int, string){
+		"objects": func() (int, string) {
+			r := h.do(t, "POST", "/sync/v1/objects:batch", agent, `{"items":[]}`)
+			return r.status, r.header.Get("Retry-After")
+		},
+		"passwords": func() (int, string) {
+			r := h.do(t, "POST", "/sync/v1/passwordHashes:batch", agent, `{"items":[]}`)
+			return r.status, r.header.Get("Retry-After")
+		},
+		"stream": func() (int, string) {
+			r := h.do(t, "POST", "/sync/v1/passwordHashes:stream", agent, "")
+			return r.status, r.header.Get("Retry-After")
+		},
+		"heartbeat": func() (int, string) {
+			r := h.do(t, "POST", "/sync/v1/heartbeat", agent, nil)
+			return r.status, r.header.Get("Retry-After")
+		},
+		"configuration": func() (int, string) {
+			r := h.do(t, "GET", "/sync/v1/configuration", agent, nil)
+			return r.status, r.header.Get("Retry-After")
+		},
+		"graph": func() (int, string) {
+			r := h.do(t, "GET", "/v1.0/me", admin, nil)
+			return r.status, r.header.Get("Retry-After")
+		},
+		"sign-in": func() (int, string) { r := h.signIn(t, h.founding.AdminUPN, "x"); return r.status, "-" },
+		"wire": func() (int, string) {
+			if text := h.refused(t, wire, "GetCompanyConfiguration", ""); !strings.Contains(text, "currently busy") {
+				return 0, text
+			}
+			return 503, "-"
+		},
+	}
+	for name, request := range requests {
+		for range 3 { // more in all than there are connections
+			began := time.Now()
+			status, after := request()
+			if took := time.Since(began); status != 503 || after == "" || took < work || took > 20*work {
+				t.Errorf("%s: %d %q after %s", name, status, after, took)
+			}
+		}
+	}
+	must(t, tx.Rollback(t.Context()))
+	if r := h.do(t, "GET", "/v1.0/me", admin, nil); r.status != 200 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if r := h.do(t, "POST", "/sync/v1/heartbeat", agent, nil); r.status != 204 {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 }

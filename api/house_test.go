@@ -121,6 +121,7 @@ type house struct {
 	handler  http.Handler
 	store    *store.Tenant
 	db       *store.DB
+	url      string // of the database
 	founding *tenant.Founding
 	private  cred.PrivateKey // the domain's, which the server never sees
 	clock    *clock
@@ -140,7 +141,8 @@ func newHouse(t testing.TB, change func(*api.Server)) *house {
 	}
 	h := &house{clock: &clock{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, logs: &logs{}}
 	log := slog.New(slog.NewJSONHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h.db, err = store.Open(t.Context(), database(t, pg), store.Options{Rand: rand.Reader, Log: log})
+	h.url = database(t, pg)
+	h.db, err = store.Open(t.Context(), h.url, store.Options{Rand: rand.Reader, Log: log})
 	must(t, err)
 	t.Cleanup(h.db.Close)
 	ring, err := cred.NewRing(rand.Reader)

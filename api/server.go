@@ -61,6 +61,9 @@ type Server struct {
 	// Forms tells which forms of a user's password the managed domain holds; nil
 	// where this process has none.
 	Forms func(user tenant.ID) []tenant.Form
+	// WorkTime is how long a request may take that has been read, where it is not
+	// 0, instead of [workTime].
+	WorkTime time.Duration
 	// Ready returns why this process can't serve now; nil is always ready.
 	Ready func(ctx context.Context) error
 }
@@ -87,7 +90,7 @@ func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
 		verifier: &oauth.Verifier{Signer: signer, Issuer: issuer, Now: s.Now},
 	}
 	signIn := &oauth.Handler{Tenant: s.Tenant, Signer: signer, Issuer: issuer, Limit: oauth.NewLimiter(), Now: s.Now, Rand: s.Rand}
-	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms, Stopping: ctx.Done()}
+	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms, StoreTime: s.WorkTime, Stopping: ctx.Done()}
 	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant}, agents)), nil
 }
 
@@ -106,7 +109,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 
 	// Sign-in. Errors are OAuth's below a tenant's oauth2.
 	root.Route("/{tenant}/oauth2", func(r chi.Router) {
-		r.Use(recovered(oauth.Failed), bounded(maxForm, oauth.Failed))
+		r.Use(e.timed, recovered(oauth.Failed), bounded(maxForm, oauth.Failed))
 		r.NotFound(oauth.NotFound)
 		r.MethodNotAllowed(oauth.MethodNotAllowed)
 		r.Post("/v2.0/token", signIn.Token)
@@ -115,7 +118,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Post("/devicecode", signIn.DeviceV1)
 	})
 	root.Route("/devicelogin", func(r chi.Router) {
-		r.Use(recovered(oauth.PageFailed), bounded(maxPage, oauth.PageFailed))
+		r.Use(e.timed, recovered(oauth.PageFailed), bounded(maxPage, oauth.PageFailed))
 		r.Get("/", signIn.DevicePage)
 		r.Post("/", signIn.DeviceForm)
 	})
@@ -131,7 +134,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 	// Microsoft Graph.
 	for _, version := range []string{"/v1.0", "/beta"} {
 		root.Route(version, func(r chi.Router) {
-			r.Use(e.authenticate, bounded(maxBody, problem.Write))
+			r.Use(e.timed, e.authenticate, bounded(maxBody, problem.Write))
 			r.Get("/me", directory.Me)
 			r.Post("/me/changepassword", directory.ChangePassword)
 			r.Post("/me/revokesigninsessions", directory.RevokeMine)
@@ -154,10 +157,11 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 	// Sync agents.
 	root.Route("/sync/v1", func(r chi.Router) {
 		r.Use(e.authenticate, permit(sync.Allowed), bounded(sync.MaxBody, problem.Write))
+		r.Get("/usn", agents.USN) // waits for as long as it is told, and not for the database
+		r = r.With(e.timed)
 		r.Get("/configuration", agents.Configuration)
 		r.Post("/objects:batch", agents.Objects)
 		r.Post("/passwordhashes:batch", agents.PasswordHashes)
-		r.Get("/usn", agents.USN)
 		r.Post("/heartbeat", agents.Heartbeat)
 		r.Get("/health", agents.Health)
 		r.Get("/events", agents.Events)
@@ -168,7 +172,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		Post("/sync/v1/passwordhashes:stream", agents.Stream)
 
 	// Agents of the real service. The token is in the body; every answer is theirs.
-	root.With(recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).
+	root.With(e.timed, recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).
 		Handle("/provisioningservice.svc", &provisioning.Handler{Tenant: e.Tenant, Authenticate: e.bearer})
 	return root
 }

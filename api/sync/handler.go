@@ -33,6 +33,9 @@ type Handler struct {
 	// this process has no domain.
 	Forms func(user tenant.ID) []tenant.Form
 	Now   func() time.Time
+	// StoreTime is how long a chunk of a stream may be in the database's hands,
+	// where it is not 0, instead of [storeTime].
+	StoreTime time.Duration
 	// Stopping is closed when the server stops: streams then come to an end.
 	Stopping <-chan struct{}
 

@@ -25,6 +25,9 @@ const (
 	lineTime = 30 * time.Second
 	// answerTime is how long an answer may be in the client's way.
 	answerTime = 60 * time.Second
+	// storeTime is how long a chunk may be in the database's hands: twice, to be
+	// looked at and to be stored.
+	storeTime = 25 * time.Second
 	// gatherTime is how long a line waits for others to share a chunk with.
 	gatherTime = 250 * time.Millisecond
 )
@@ -59,7 +62,7 @@ func (h *Handler) Stream(w http.ResponseWriter, r *http.Request) {
 	defer h.streams.Add(-1)
 	from := origin(r)
 	// Before the first line: does the tenant take any? So far the answer can have a status.
-	if _, err := h.Tenant.CheckHashes(r.Context(), from, nil); err != nil {
+	if _, err := h.checkHashes(r.Context(), from, nil); err != nil {
 		problem.Write(w, r, err)
 		return
 	}
@@ -90,7 +93,7 @@ func (h *Handler) check(ctx context.Context, from tenant.Origin, in <-chan *chun
 		case k := <-in:
 			if k.seen > 0 {
 				var err error
-				if k.hashes, err = h.Tenant.CheckHashes(ctx, from, k.items); err != nil {
+				if k.hashes, err = h.checkHashes(ctx, from, k.items); err != nil {
 					k.end = err // and none of its lines is committed
 				}
 			}
@@ -101,6 +104,19 @@ func (h *Handler) check(ctx context.Context, from tenant.Origin, in <-chan *chun
 			return
 		}
 	}
+}
+
+func (h *Handler) storeTime() time.Duration {
+	if h.StoreTime != 0 {
+		return h.StoreTime
+	}
+	return storeTime
+}
+
+func (h *Handler) checkHashes(ctx context.Context, from tenant.Origin, items []tenant.HashItem) (*tenant.HashChunk, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.storeTime())
+	defer cancel()
+	return h.Tenant.CheckHashes(ctx, from, items)
 }
 
 // put stores the chunks and answers to each, to the stream's end.
@@ -127,7 +143,9 @@ func (h *Handler) put(ctx context.Context, r *http.Request, c *conn, in <-chan *
 			return // the client has gone
 		}
 		if k.hashes != nil {
-			done, err := k.hashes.Put(ctx)
+			within, cancel := context.WithTimeout(ctx, h.storeTime())
+			done, err := k.hashes.Put(within)
+			cancel()
 			if err != nil {
 				failed(err)
 				return
