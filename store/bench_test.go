@@ -132,10 +132,13 @@ func BenchmarkCopy(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				mustExec(b, h.admin, `TRUNCATE target`)
-				rows, err := io.ReadAll(&credentialRows{t: h.tenant, name: name, sets: sets, winners: all})
+				encoded, err := h.tenant.credentialRows(sets, name)
+				check(b, err)
+				rows, err := io.ReadAll(encoded.reader(all, 0))
 				check(b, err)
 				b.StartTimer()
-				_, err = h.admin.PgConn().CopyFrom(b.Context(), bytes.NewReader(rows), `COPY target FROM STDIN BINARY`)
+				_, err = h.admin.PgConn().CopyFrom(b.Context(), bytes.NewReader(rows), `COPY target
+					(usn, object_id, version, source, must_change, no_expiry, digest, legacy) FROM STDIN BINARY`)
 				check(b, err)
 			}
 			b.ReportMetric(float64(b.N*benchUsers)/b.Elapsed().Seconds(), "items/s")

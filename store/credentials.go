@@ -1,12 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -99,39 +100,14 @@ func (t *Tenant) Credential(ctx context.Context, id tenant.ID) (*tenant.Credenti
 	return c.credential(t.ring, name, id)
 }
 
-// PutCredentials implements tenant.Store. A set for what is not a live user
-// refuses the batch with tenant.ErrConflict: it was one when the caller looked.
-func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, asOf tenant.USN, record func([]tenant.Outcome) *tenant.Record) (outcomes []tenant.Outcome, usn tenant.USN, err error) {
-	name, err := t.tenantID(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	err = t.db.write(ctx, tenant.ErrConflict, func(tx pgx.Tx) error {
-		w, err := t.lock(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if outcomes, err = w.credentials(ctx, sets, name, asOf); err != nil {
-			return err
-		}
-		if record != nil {
-			if err := putRecord(ctx, tx, record(outcomes)); err != nil {
-				return err
-			}
-		}
-		usn = w.usn
-		return w.advance(ctx)
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	return outcomes, usn, nil
-}
-
 // ReplaceCredential implements tenant.Store. It also refuses a set whose version is
 // below the user's current one, which the feed's readers would take for old.
 func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, was int64, record *tenant.Record) (usn tenant.USN, err error) {
 	name, err := t.tenantID(ctx)
+	if err != nil {
+		return 0, err
+	}
+	rows, err := t.credentialRows([]tenant.Credential{set}, name)
 	if err != nil {
 		return 0, err
 	}
@@ -154,7 +130,7 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 		if at.Valid {
 			replaced = append(replaced, at)
 		}
-		if err := w.replace(ctx, []tenant.Credential{set}, name, []int{0}, replaced); err != nil {
+		if err := w.replace(ctx, rows, []int{0}, replaced); err != nil {
 			return err
 		}
 		if err := putRecord(ctx, tx, record); err != nil {
@@ -166,10 +142,10 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 	return usn, err
 }
 
-// credentials decides on each set and stores those that win. Only where versions are
+// credentials decides on each set and stores the rows of those that win. Only where versions are
 // equal is what is stored decrypted and compared; so no fingerprint of it
 // needs to stand in the clear beside it.
-func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, name string, asOf tenant.USN) ([]tenant.Outcome, error) {
+func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, rows *credentialRows, name string, asOf tenant.USN) ([]tenant.Outcome, error) {
 	ids, places := make([][16]byte, len(sets)), make(map[[16]byte]int, len(sets))
 	for i := range sets {
 		ids[i], places[sets[i].Object] = sets[i].Object, i
@@ -230,13 +206,13 @@ func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, name
 		}
 		winners = append(winners, i)
 	}
-	return outcomes, w.replace(ctx, sets, name, winners, replaced)
+	return outcomes, w.replace(ctx, rows, winners, replaced)
 }
 
-// replace stores the sets at the places winners, all of them whole, and takes away the rows
+// replace stores the rows at the places winners, all of them whole, and takes away the rows
 // that they replace. The feed's lock, under which those were read, makes this as
 // good as INSERT ... ON CONFLICT, and COPY takes less than half of its time.
-func (w *writer) replace(ctx context.Context, sets []tenant.Credential, name string, winners []int, replaced []pgtype.TID) error {
+func (w *writer) replace(ctx context.Context, rows *credentialRows, winners []int, replaced []pgtype.TID) error {
 	if len(replaced) > 0 {
 		tag, err := w.tx.Exec(ctx, `DELETE FROM tenant.credential WHERE ctid = ANY($1)`, replaced)
 		if err != nil {
@@ -249,12 +225,8 @@ func (w *writer) replace(ctx context.Context, sets []tenant.Credential, name str
 	if len(winners) == 0 {
 		return nil
 	}
-	rows := &credentialRows{t: w.t, name: name, sets: sets, winners: winners, usn: w.usn}
-	tag, err := w.tx.Conn().PgConn().CopyFrom(ctx, rows, `COPY tenant.credential
-		(object_id, version, source, must_change, no_expiry, usn, digest, legacy) FROM STDIN BINARY`)
-	if failed := rows.failed.Load(); failed != nil { // of which the server only knows that there was one
-		return decided{*failed}
-	}
+	tag, err := w.tx.Conn().PgConn().CopyFrom(ctx, rows.reader(winners, w.usn), `COPY tenant.credential
+		(usn, object_id, version, source, must_change, no_expiry, digest, legacy) FROM STDIN BINARY`)
 	w.usn += tenant.USN(len(winners))
 	if err == nil && tag.RowsAffected() != int64(len(winners)) {
 		err = fmt.Errorf("store: %d of %d credentials copied", tag.RowsAffected(), len(winners))
@@ -262,87 +234,83 @@ func (w *writer) replace(ctx context.Context, sets []tenant.Credential, name str
 	return err
 }
 
-// credentialRows is the text of a COPY in its binary format (PostgreSQL
-// documentation, COPY, "Binary Format"), written as the server takes it: while it
-// stores one piece, the digests of the next are encrypted. Row by row through
-// pgx, which boxes each value, this half of a bulk sync took twice as long.
+// credentialRows are sets as COPY takes them in its binary format (PostgreSQL
+// documentation, COPY, "Binary Format"), encrypted, and without their numbers. They
+// are made before the feed is locked, as all other writers wait for who holds it;
+// row by row through pgx, which boxes each value, took twice as long.
 type credentialRows struct {
-	t       *Tenant
-	name    string
-	sets    []tenant.Credential
-	winners []int // what is left to be written
-	usn     tenant.USN
-	buf     []byte
-	read    int  // of buf
-	begun   bool // the header is written
-	ended   bool // the trailer is written
-	// failed is atomic as pgx, where the server breaks off, does not wait for
-	// the goroutine that reads from here.
-	failed atomic.Pointer[error]
+	text []byte
+	ends []int // of each row in text
 }
 
-// copyPiece is about what is written at once: a message of the protocol.
-const copyPiece = 64 << 10
+const (
+	credentialFields = 8
+	usnAt            = 2 + 4 // in a row: behind the count of fields and the first one's length
+)
 
-func (r *credentialRows) Read(p []byte) (int, error) {
-	if r.read == len(r.buf) {
-		if r.ended {
-			return 0, io.EOF
-		}
-		if err := r.fill(); err != nil {
-			r.failed.Store(&err)
-			return 0, err
-		}
+func (r *credentialRows) append(more *credentialRows) {
+	for _, end := range more.ends {
+		r.ends = append(r.ends, len(r.text)+end)
 	}
-	n := copy(p, r.buf[r.read:])
-	r.read += n
-	return n, nil
+	r.text = append(r.text, more.text...)
 }
 
-func (r *credentialRows) fill() (err error) {
-	if r.buf == nil {
-		r.buf = make([]byte, 0, copyPiece+cred.MaxSealed)
+func (t *Tenant) credentialRows(sets []tenant.Credential, name string) (*credentialRows, error) {
+	size := 0
+	for i := range sets {
+		size += 256 + len(sets[i].Legacy) // a digest's and the fixed fields' room, and something to spare
 	}
-	b := r.buf[:0]
-	if !r.begun {
-		r.begun = true
-		b = append(b, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...) // no flags, no extension
-	}
-	for len(b) < copyPiece && len(r.winners) > 0 {
-		if b, err = r.row(b, &r.sets[r.winners[0]]); err != nil {
-			return err
+	r := &credentialRows{make([]byte, 0, size), make([]int, len(sets))}
+	be, b := binary.BigEndian, r.text
+	for i := range sets {
+		s := &sets[i]
+		if s.Digest.IsZero() {
+			return nil, fmt.Errorf("store: credential of %s without a digest", s.Object)
 		}
-		r.winners = r.winners[1:]
+		b = be.AppendUint16(b, credentialFields)
+		b = be.AppendUint64(be.AppendUint32(b, 8), 0) // the number, when it is known
+		b = append(be.AppendUint32(b, uint32(len(s.Object))), s.Object[:]...)
+		b = be.AppendUint64(be.AppendUint32(b, 8), uint64(s.Version))
+		b = be.AppendUint16(be.AppendUint32(b, 2), uint16(s.Source))
+		b = append(be.AppendUint32(b, 1), bit(s.MustChange))
+		b = append(be.AppendUint32(b, 1), bit(s.NeverExpires))
+		at := len(b)
+		var err error
+		b, err = t.ring.Seal(be.AppendUint32(b, 0), []byte(s.Digest.Expose()), digestPlace(name, s.Object, s.Version), t.db.rand)
+		if err != nil {
+			return nil, fmt.Errorf("store: encrypting a digest: %w", err)
+		}
+		be.PutUint32(b[at:], uint32(len(b)-at-4))
+		b = append(be.AppendUint32(b, uint32(len(s.Legacy))), s.Legacy...)
+		r.ends[i] = len(b)
 	}
-	if len(r.winners) == 0 {
-		b = append(b, 0xff, 0xff)
-		r.ended = true
-	}
-	r.buf, r.read = b, 0
-	return nil
+	r.text = b
+	return r, nil
 }
 
-func (r *credentialRows) row(b []byte, s *tenant.Credential) ([]byte, error) {
-	if s.Digest.IsZero() {
-		return nil, fmt.Errorf("store: credential of %s without a digest", s.Object)
+const (
+	copyHeader  = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00" // no flags, no extension
+	copyTrailer = "\xff\xff"
+)
+
+// reader numbers the rows at the places winners, which rise, and returns the text of their COPY.
+func (r *credentialRows) reader(winners []int, usn tenant.USN) io.Reader {
+	parts := []io.Reader{strings.NewReader(copyHeader)}
+	from, to := 0, 0 // rows that stand one behind the other are read as one
+	for _, i := range winners {
+		begin := 0
+		if i > 0 {
+			begin = r.ends[i-1]
+		}
+		usn++
+		binary.BigEndian.PutUint64(r.text[begin+usnAt:], uint64(usn))
+		if begin != to {
+			parts = append(parts, bytes.NewReader(r.text[from:to]))
+			from = begin
+		}
+		to = r.ends[i]
 	}
-	const columns = 8
-	r.usn++
-	be := binary.BigEndian
-	b = be.AppendUint16(b, columns)
-	b = append(be.AppendUint32(b, uint32(len(s.Object))), s.Object[:]...)
-	b = be.AppendUint64(be.AppendUint32(b, 8), uint64(s.Version))
-	b = be.AppendUint16(be.AppendUint32(b, 2), uint16(s.Source))
-	b = append(be.AppendUint32(b, 1), bit(s.MustChange))
-	b = append(be.AppendUint32(b, 1), bit(s.NeverExpires))
-	b = be.AppendUint64(be.AppendUint32(b, 8), uint64(r.usn))
-	size := len(b)
-	b, err := r.t.ring.Seal(be.AppendUint32(b, 0), []byte(s.Digest.Expose()), digestPlace(r.name, s.Object, s.Version), r.t.db.rand)
-	if err != nil {
-		return nil, fmt.Errorf("store: encrypting a digest: %w", err)
-	}
-	be.PutUint32(b[size:], uint32(len(b)-size-4))
-	return append(be.AppendUint32(b, uint32(len(s.Legacy))), s.Legacy...), nil
+	return io.MultiReader(append(parts, bytes.NewReader(r.text[from:to]), strings.NewReader(copyTrailer))...)
 }
 
 func bit(b bool) byte {

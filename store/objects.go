@@ -118,7 +118,11 @@ func (w *writer) objects(ctx context.Context, writes []tenant.ObjectWrite, name 
 	if sets == nil {
 		return nil
 	}
-	_, err = w.credentials(ctx, sets, name, 0)
+	rows, err := w.t.credentialRows(sets, name)
+	if err != nil {
+		return decided{err}
+	}
+	_, err = w.credentials(ctx, sets, rows, name, 0)
 	return err
 }
 

@@ -20,6 +20,8 @@ type Tenant struct {
 	db   *DB
 	ring *cred.Ring
 	name atomic.Pointer[string] // the tenant's id, which never changes
+
+	puttings puttings
 }
 
 var _ tenant.Store = (*Tenant)(nil)

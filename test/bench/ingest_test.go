@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -199,12 +200,24 @@ func BenchmarkHashBatches(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer db.Close(context.Background())
+			postmaster := parent(b, int(db.PgConn().PID()))
 			var push, bare, indexed time.Duration
+			var cpu [3]time.Duration // of client, service and database, in push
+			used := func() [3]time.Duration {
+				return [...]time.Duration{cpuTime(b, os.Getpid()), cpuTime(b, s.PID), cpuTimeOfAll(b, postmaster)}
+			}
 			for b.Loop() {
 				exec(b, db, `TRUNCATE tenant.credential`)
+				before := used()
 				push += send(b, s, token, bodies)
+				for i, after := range used() {
+					cpu[i] += after - before[i]
+				}
 				bare += copyRows(b, db, "")
 				indexed += copyRows(b, db, "INCLUDING INDEXES")
+			}
+			for i, unit := range []string{"client-cpu-us/item", "service-cpu-us/item", "postgres-cpu-us/item"} {
+				b.ReportMetric(float64(cpu[i].Microseconds())/float64(b.N*users), unit)
 			}
 			rate := func(d time.Duration) float64 { return float64(b.N) * users / d.Seconds() }
 			b.ReportMetric(rate(push), "items/s")
