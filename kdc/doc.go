@@ -11,6 +11,8 @@
 //	cookie.go           proofs that take several rounds
 //	fast.go             requests and replies inside armor
 //	etypes.go           which key for what
+//	u2u.go              tickets under another ticket's session key
+//	s4u.go, s4u_*.go    tickets in somebody else's name: delegation
 //	times.go            how long tickets live, and which flags they carry
 //	pac.go              who the PAC says the client is
 //	reply.go            ticket and reply, encrypted where they are written

@@ -27,6 +27,11 @@ func (r *refusal) Unwrap() error { return r.code }
 
 func refuse(code krb5.ErrorCode, why string) error { return &refusal{code: code, why: why} }
 
+// refuseStatus is refuse with the NTSTATUS that AD's clients read.
+func refuseStatus(code krb5.ErrorCode, status krb5.ExtError, why string) error {
+	return &refusal{code: code, why: why, data: krb5.Encode(status)}
+}
+
 // refuse is the one place where an error becomes a KRB-ERROR. What it does not
 // know becomes KRB_ERR_GENERIC without a word, and stays in the log.
 func (x *exchange) refuse(ctx context.Context, err error) []byte {

@@ -96,7 +96,7 @@ func newVersion(l *cred.Legacy, kvno uint32) *keyVersion {
 type serviceKeys struct {
 	account  *domain.Object
 	current  *keyVersion
-	previous *keyVersion // of the krbtgt: tickets live on when its key rolls
+	previous *keyVersion // tickets live on when a key changes
 }
 
 // find returns the version that an encrypted part names.
@@ -104,7 +104,7 @@ func (s *serviceKeys) find(e *krb5.EncryptedData) (*keyVersion, error) {
 	v := s.current
 	if e.KVNO != 0 && e.KVNO != v.kvno {
 		if v = s.previous; v == nil || e.KVNO != v.kvno {
-			return nil, refuse(krb5.ErrBadKeyVer, "no such version of the krbtgt's key")
+			return nil, refuse(krb5.ErrBadKeyVer, "no such version of the key")
 		}
 	}
 	if e.EType != int32(v.key.ID()) {
@@ -135,7 +135,7 @@ func (c *keyCache) of(o *domain.Object) *serviceKeys {
 	if s.current == nil {
 		return nil
 	}
-	if o.RID == domain.RIDKrbtgt && o.Secrets.KVNO > 1 {
+	if o.Secrets.KVNO > 1 {
 		s.previous = newVersion(&o.Secrets.Previous, o.Secrets.KVNO-1)
 	}
 	if _, was := c.byRID.Swap(o.RID, s); !was && c.n.Add(1) > maxCachedKeys {

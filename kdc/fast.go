@@ -56,11 +56,8 @@ func (x *exchange) unarmorAS() error {
 	if x.ap.Unmarshal(f.armored.ArmorValue) != nil {
 		return refuse(krb5.ErrPreauthFailed, "malformed AP-REQ in the armor")
 	}
-	version, err := x.openTGT()
+	version, err := x.headerTGT()
 	if err != nil {
-		return err
-	}
-	if err := x.checkTGTTimes(); err != nil {
 		return err
 	}
 	session, err := x.readAuthenticator(krb5.UsageAPReqAuthenticator)

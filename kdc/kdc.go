@@ -94,6 +94,7 @@ type exchange struct {
 	now  time.Time // to the microsecond
 	req  krb5.KDCReq
 
+	s4u     *s4u // nil but for delegation
 	client  *domain.Object
 	cname   krb5.PrincipalName // as the tickets have it
 	service target
@@ -119,7 +120,7 @@ type exchange struct {
 	auxRoom                             [3072]byte
 	etypeInfo                           krb5.ETypeInfo2
 	padata                              krb5.MethodData
-	repPAData                           krb5.MethodData // of the AS-REP
+	repPAData                           krb5.MethodData // of the reply, beside its encrypted part
 	authData                            krb5.AuthorizationData
 	groups                              []pac.Group
 	lastReq                             [1]krb5.LastReq
@@ -182,7 +183,7 @@ func (x *exchange) end() {
 	clear(x.plain[:cap(x.plain)])
 	x.forgetFAST()
 	x.reply, x.session = replyKey{}, sessionKey{}
-	x.client, x.service, x.cname = nil, target{}, krb5.PrincipalName{}
+	x.client, x.s4u, x.service, x.cname = nil, nil, target{}, krb5.PrincipalName{}
 	x.raw, x.proof, x.k = nil, nil, nil
 	exchanges.Put(x)
 }

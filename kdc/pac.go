@@ -18,25 +18,24 @@ const (
 
 var authorityAsserted = []pac.SIDAttributes{{SID: sid.New(18, assertedIdentity), Attributes: groupAttributes}}
 
-// openPAC returns the TGT's PAC when it is ours and the ticket's.
-func (x *exchange) openPAC(v *keyVersion) (*pac.PAC, error) {
-	if x.tgt.PAC == nil {
-		return nil, refuse(krb5.ErrTGTRevoked, "the TGT has no PAC")
+// genuine returns a ticket's PAC when it is ours and the ticket's, and refuses
+// with code otherwise. The keys and the ticket's DER are those of [pac.Verify].
+func (x *exchange) genuine(part *krb5.EncTicketPart, code krb5.ErrorCode, server etype.Key, ticket []byte, kdc ...etype.Key) (*pac.PAC, error) {
+	if part.PAC == nil {
+		return nil, refuse(code, "the ticket has no PAC")
 	}
-	if x.tgt.AuthData.Contains(krb5.ADWin2kPAC) {
-		return nil, refuse(krb5.ErrTGTRevoked, "the TGT has two PACs")
+	if part.AuthData.Contains(krb5.ADWin2kPAC) {
+		return nil, refuse(code, "the ticket has two PACs")
 	}
-	// The key that decrypted the ticket signed both ways: a TGT's service is
-	// the KDC itself.
-	if err := pac.Verify(x.tgt.PAC, v.key, nil, v.key); err != nil {
-		return nil, refuse(krb5.ErrTGTRevoked, err.Error())
+	if err := pac.Verify(part.PAC, server, ticket, kdc...); err != nil {
+		return nil, refuse(code, err.Error())
 	}
-	p, err := pac.Parse(x.tgt.PAC)
+	p, err := pac.Parse(part.PAC)
 	if err != nil {
-		return nil, refuse(krb5.ErrTGTRevoked, err.Error())
+		return nil, refuse(code, err.Error())
 	}
-	if p.Client.Name != pacName(x.tgt.CName) || !p.Client.AuthTime.Equal(x.tgt.AuthTime) {
-		return nil, refuse(krb5.ErrTGTRevoked, "the PAC is of another ticket")
+	if p.Client.Name != pacName(part.CName) || !p.Client.AuthTime.Equal(part.AuthTime) {
+		return nil, refuse(code, "the PAC is of another ticket")
 	}
 	return p, nil
 }
@@ -65,7 +64,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: pac.Never,
 		EffectiveName: o.SAM, FullName: o.DisplayName,
 		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup, Groups: x.groups,
-		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: authorityAsserted,
+		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: x.assertedIdentity(),
 		LogonServer: info.DC, LogonDomainName: info.NetBIOS, LogonDomainID: info.SID,
 		UserAccountControl: samUAC(o.UAC),
 	}
@@ -74,7 +73,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	if upn.UPN == "" {
 		upn.UPN, upn.Constructed = o.SAM+"@"+info.DNSName, true
 	}
-	p := pac.PAC{Logon: &logon, Client: &client, UPN: &upn}
+	p := pac.PAC{Logon: &logon, Client: &client, UPN: &upn, Delegation: x.delegatedBy()}
 	var ticket []byte
 	switch {
 	case x.service.tgs:

@@ -18,11 +18,8 @@ func (x *exchange) tgsRequest() (pac.Attributes, error) {
 	if x.ap.Unmarshal(value) != nil {
 		return 0, refuse(krb5.ErrGeneric, "malformed AP-REQ")
 	}
-	version, err := x.openTGT()
+	version, err := x.headerTGT()
 	if err != nil {
-		return 0, err
-	}
-	if err := x.checkTGTTimes(); err != nil {
 		return 0, err
 	}
 	session, err := x.openAuthenticator()
@@ -35,43 +32,51 @@ func (x *exchange) tgsRequest() (pac.Attributes, error) {
 	return x.identify(version)
 }
 
-// openTGT decrypts the ticket. Its name is not protected, so the key decides
-// what it is; tickets for other services are none of the TGS's.
-func (x *exchange) openTGT() (*keyVersion, error) {
-	t := &x.ap.Ticket
+// headerTGT opens the ticket of the AP-REQ, and checks that it is good now.
+func (x *exchange) headerTGT() (*keyVersion, error) {
+	version, plain, err := x.openTGT(&x.ap.Ticket, &x.tgt, x.tgtPlain)
+	if err != nil {
+		return nil, err
+	}
+	x.tgtPlain = plain
+	return version, x.checkTimes(&x.tgt)
+}
+
+// openTGT decrypts a ticket into part, using room. Its name is not protected,
+// so the key decides what it is; tickets for other services are none of the
+// TGS's.
+func (x *exchange) openTGT(t *krb5.Ticket, part *krb5.EncTicketPart, room []byte) (v *keyVersion, plain []byte, err error) {
 	if n := t.SName.Name; len(n) != 2 || n[0] != "krbtgt" || !x.k.isRealm(n[1]) || !x.k.isRealm(t.Realm) {
-		return nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
+		return nil, nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
 	}
 	keys, err := x.krbtgtKeys()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	version, err := keys.find(&t.EncPart)
-	if err != nil {
-		return nil, err
+	if v, err = keys.find(&t.EncPart); err != nil {
+		return nil, nil, err
 	}
-	plain, err := version.ticket.Decrypt(x.tgtPlain[:0], t.EncPart.Cipher)
-	if err != nil {
-		return nil, refuse(krb5.ErrBadIntegrity, "the TGT does not decrypt")
+	if plain, err = v.ticket.Decrypt(room[:0], t.EncPart.Cipher); err != nil {
+		return nil, nil, refuse(krb5.ErrBadIntegrity, "the TGT does not decrypt")
 	}
-	x.tgtPlain = plain
-	if x.tgt.Unmarshal(plain) != nil {
-		return nil, refuse(krb5.ErrBadIntegrity, "malformed TGT")
+	if part.Unmarshal(plain) != nil {
+		return nil, nil, refuse(krb5.ErrBadIntegrity, "malformed TGT")
 	}
-	return version, nil
+	return v, plain, nil
 }
 
-func (x *exchange) checkTGTTimes() error {
+// checkTimes checks that a ticket is good now.
+func (x *exchange) checkTimes(part *krb5.EncTicketPart) error {
 	skew := x.k.Policy.skew()
-	start := x.tgt.StartTime
+	start := part.StartTime
 	if start.IsZero() {
-		start = x.tgt.AuthTime
+		start = part.AuthTime
 	}
 	switch {
-	case x.tgt.Flags&krb5.FlagInvalid != 0, start.Sub(x.now) > skew:
-		return refuse(krb5.ErrTktNYV, "the TGT is not yet valid")
-	case x.now.Sub(x.tgt.EndTime) > skew:
-		return refuse(krb5.ErrTktExpired, "the TGT has expired")
+	case part.Flags&krb5.FlagInvalid != 0, start.Sub(x.now) > skew:
+		return refuse(krb5.ErrTktNYV, "the ticket is not yet valid")
+	case x.now.Sub(part.EndTime) > skew:
+		return refuse(krb5.ErrTktExpired, "the ticket has expired")
 	}
 	return nil
 }
@@ -137,32 +142,43 @@ func (x *exchange) readAuthenticator(usage uint32) (session etype.Key, err error
 	return session, nil
 }
 
-// identify finds the account that the TGT was issued to, by the SID that its
-// PAC says so: names can be given to somebody else meanwhile (CVE-2021-42287).
-// A TGT without a genuine PAC of ours is worth nothing (CVE-2020-25719).
+// identify finds the client, and what it once said about the PAC.
 func (x *exchange) identify(v *keyVersion) (pac.Attributes, error) {
-	p, err := x.openPAC(v)
+	o, p, err := x.ownerOf(&x.tgt, v)
 	if err != nil {
 		return 0, err
-	}
-	// Only TGTs name their requestor. A ticket for kadmin/changepw is under the
-	// same key, and with its name rewritten is still no TGT (CVE-2022-2031).
-	domainSID, rid, ok := p.Requestor.Split()
-	if !ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID {
-		return 0, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")
-	}
-	o := x.k.Replica.ByRID(rid)
-	if o == nil || !o.SignsIn() || rid == domain.RIDKrbtgt {
-		return 0, refuse(krb5.ErrTGTRevoked, "the client is gone")
-	}
-	// DIVERGES: AD looks at a TGT's account again only after twenty minutes
-	// ([MS-KILE] §3.3.5.7.1). We have it at hand.
-	if o.Disabled() {
-		return 0, refuse(krb5.ErrClientRevoked, "client disabled")
 	}
 	x.client, x.cname = o, x.tgt.CName
 	if p.Attributes == nil {
 		return pac.PACImplicit, nil
 	}
 	return *p.Attributes, nil
+}
+
+// ownerOf finds the account that a TGT was issued to, by the SID that its PAC
+// says so: names can be given to somebody else meanwhile (CVE-2021-42287). A TGT
+// without a genuine PAC of ours is worth nothing (CVE-2020-25719).
+func (x *exchange) ownerOf(tgt *krb5.EncTicketPart, v *keyVersion) (*domain.Object, *pac.PAC, error) {
+	// The key that decrypted the ticket signed both ways: a TGT's service is
+	// the KDC itself.
+	p, err := x.genuine(tgt, krb5.ErrTGTRevoked, v.key, nil, v.key)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Only TGTs name their requestor. A ticket for kadmin/changepw is under the
+	// same key, and with its name rewritten is still no TGT (CVE-2022-2031).
+	domainSID, rid, ok := p.Requestor.Split()
+	if !ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID {
+		return nil, nil, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")
+	}
+	o := x.k.Replica.ByRID(rid)
+	if o == nil || !o.SignsIn() || rid == domain.RIDKrbtgt {
+		return nil, nil, refuse(krb5.ErrTGTRevoked, "the client is gone")
+	}
+	// DIVERGES: AD looks at a TGT's account again only after twenty minutes
+	// ([MS-KILE] §3.3.5.7.1). We have it at hand.
+	if o.Disabled() {
+		return nil, nil, refuse(krb5.ErrClientRevoked, "client disabled")
+	}
+	return o, p, nil
 }

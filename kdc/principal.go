@@ -27,13 +27,18 @@ func (x *exchange) findClient() error {
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
 		return refuse(krb5.ErrClientRevoked, "client disabled")
 	}
-	x.client, x.cname = o, name
-	// RFC 6806 §5: the name of the account itself, where the client can take
-	// it; one that sends an enterprise name always can.
-	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise {
-		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
-	}
+	x.client, x.cname = o, x.canonical(name, o)
 	return nil
+}
+
+// canonical is the name that tickets give an account that was asked for by
+// name: that of the account itself, where the client can take it; one that
+// sends an enterprise name always can (RFC 6806 §5).
+func (x *exchange) canonical(name krb5.PrincipalName, o *domain.Object) krb5.PrincipalName {
+	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise {
+		return krb5.Principal(krb5.NTPrincipal, o.SAM)
+	}
+	return name
 }
 
 // clientByName finds an account by the names that clients sign in with
@@ -69,6 +74,18 @@ func (k *KDC) bySPN(name krb5.PrincipalName) *domain.Object {
 	return k.Replica.BySPN(strings.Join(name.Name, "/"))
 }
 
+// byServiceName finds the account of a service by any name that is not the
+// krbtgt's.
+func (k *KDC) byServiceName(name krb5.PrincipalName) *domain.Object {
+	switch n := name.Name; {
+	case len(n) == 1 && strings.IndexByte(n[0], '@') >= 0:
+		return k.Replica.ByUPN(n[0])
+	case len(n) == 1:
+		return k.Replica.BySAM(n[0])
+	}
+	return k.bySPN(name)
+}
+
 // target is the service that a ticket is for.
 type target struct {
 	account  *domain.Object
@@ -96,12 +113,8 @@ func (x *exchange) findService() error {
 		if x.req.Options&krb5.OptCanonicalize != 0 {
 			t.name = x.k.tgs
 		}
-	case len(n) == 1 && strings.IndexByte(n[0], '@') >= 0:
-		t.account = x.k.Replica.ByUPN(n[0])
-	case len(n) == 1:
-		t.account = x.k.Replica.BySAM(n[0])
 	default:
-		t.account = x.k.bySPN(name)
+		t.account = x.k.byServiceName(name)
 	}
 	o := t.account
 	if o == nil || !o.SignsIn() {
@@ -114,6 +127,10 @@ func (x *exchange) findService() error {
 		t.changePW = true // its one service principal name
 	} else if o.Disabled() && !t.tgs {
 		return refuse(krb5.ErrServiceRevoked, "service disabled")
+	}
+	if x.req.Options&krb5.OptEncTktInSKey != 0 {
+		x.service = t
+		return x.userToUser()
 	}
 	// A person's account is no service: its ticket would be encrypted in a key
 	// made from a password, there to be guessed at (CVE-2024-3183). [MS-KILE]

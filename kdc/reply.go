@@ -59,8 +59,8 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 			x.addETypeInfo(id)
 			x.repPAData = append(x.repPAData, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
 		}
-		x.rep.PAData = x.repPAData
 	}
+	x.rep.PAData = x.repPAData
 	if x.fast != nil {
 		if err := x.armorReply(ticket); err != nil {
 			return nil, err
@@ -97,6 +97,9 @@ func (x *exchange) fillPart() {
 	}
 	types.Marshal(&x.aux)
 	x.padata = append(x.padata, krb5.PAData{Type: krb5.PASupportedEncTypes, Value: x.aux.Bytes()[:x.aux.Len()-mark]})
+	if x.s4u != nil {
+		x.padata = append(x.padata, x.s4u.encPAData...)
+	}
 	x.part.EncPAData = x.padata
 }
 

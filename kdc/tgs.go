@@ -21,6 +21,10 @@ func (x *exchange) tgsExchange() ([]byte, error) {
 	if err := x.findService(); err != nil {
 		return nil, err
 	}
+	// Or is it for somebody else than the TGT's owner?
+	if err := x.onBehalf(); err != nil {
+		return nil, err
+	}
 
 	// 5. The ticket.
 	if err := x.chooseSession(); err != nil {
@@ -35,9 +39,8 @@ func (x *exchange) tgsExchange() ([]byte, error) {
 	return x.issue(attributes)
 }
 
-// noTGS are the options of tickets that are not issued: of user-to-user, of
-// delegation, and to nobody.
-const noTGS = krb5.OptValidate | krb5.OptEncTktInSKey | krb5.OptCNameInAddlTkt | krb5.OptRequestAnonymous
+// noTGS are the options of tickets that are not issued.
+const noTGS = krb5.OptValidate | krb5.OptRequestAnonymous
 
 func (x *exchange) checkTGS() error {
 	switch {
@@ -46,14 +49,7 @@ func (x *exchange) checkTGS() error {
 	case x.req.Options&postdating != 0:
 		return refuse(krb5.ErrCannotPostdate, "postdated tickets are not issued")
 	case x.req.Options&noTGS != 0:
-		return refuse(krb5.ErrBadOption, "VALIDATE, user-to-user, S4U2Proxy or anonymous")
-	}
-	for i := range x.req.PAData {
-		// To ignore these would be to give a ticket of the asking service's own
-		// where it wanted one for somebody else ([MS-SFU] §3.2.5.1).
-		if t := x.req.PAData[i].Type; t == krb5.PAForUser || t == krb5.PAS4UX509User {
-			return refuse(krb5.ErrPADataTypeNoSupp, "S4U2Self")
-		}
+		return refuse(krb5.ErrBadOption, "VALIDATE or anonymous")
 	}
 	return nil
 }
@@ -61,7 +57,7 @@ func (x *exchange) checkTGS() error {
 // tgsAuthData gathers what stands behind the PAC: what the TGT had there, and
 // what the client adds to restrict itself (RFC 4120 §5.2.6).
 func (x *exchange) tgsAuthData() error {
-	x.ticket.AuthData = append(x.ticket.AuthData[:0], x.tgt.AuthData...)
+	x.ticket.AuthData = append(x.ticket.AuthData[:0], x.basis().AuthData...)
 	if x.req.EncAuthData.IsZero() {
 		return nil
 	}

@@ -73,7 +73,7 @@ func (x *exchange) asTimes() error {
 
 	// An account that must not be delegated gets no ticket that could be
 	// ([MS-KILE] §3.3.5.1).
-	if x.client.UAC&notDelegated == 0 {
+	if x.k.Replica.Delegable(x.client) {
 		if x.req.Options&krb5.OptForwardable != 0 {
 			t.Flags |= krb5.FlagForwardable
 		}
@@ -106,23 +106,24 @@ func (x *exchange) tgsTimes() error {
 	if err != nil {
 		return err
 	}
-	t, tgt, options := &x.ticket, &x.tgt, x.req.Options
-	t.AuthTime, t.StartTime, t.RenewTill = tgt.AuthTime, start, time.Time{}
-	t.Flags = tgt.Flags & inherited
+	t, tgt, basis, options := &x.ticket, &x.tgt, x.basis(), x.req.Options
+	t.AuthTime, t.StartTime, t.RenewTill = basis.AuthTime, start, time.Time{}
+	t.Flags = basis.Flags & inherited
 
 	if options&krb5.OptRenew != 0 {
 		return x.renew(start)
 	}
-	t.EndTime = earliest(wanted(x.req.Till), start.Add(x.maxLife()), tgt.EndTime)
+	t.EndTime = earliest(wanted(x.req.Till), start.Add(x.maxLife()), tgt.EndTime, basis.EndTime)
 	if !t.EndTime.After(start) {
 		return refuse(krb5.ErrNeverValid, "an end before the start")
 	}
-	if options&krb5.OptRenewable != 0 && tgt.Flags&krb5.FlagRenewable != 0 && !x.service.changePW {
-		x.renewable(earliest(wanted(x.req.RTime), tgt.RenewTill, start.Add(x.k.Policy.maxRenew())))
+	if options&krb5.OptRenewable != 0 && tgt.Flags&basis.Flags&krb5.FlagRenewable != 0 && !x.service.changePW {
+		x.renewable(earliest(wanted(x.req.RTime), tgt.RenewTill, basis.RenewTill, start.Add(x.k.Policy.maxRenew())))
 	}
 
+	delegable := x.k.Replica.Delegable(x.client) && !x.bound()
 	may := func(want krb5.KDCOptions, flag krb5.TicketFlags) bool {
-		return options&want != 0 && tgt.Flags&flag != 0 && x.client.UAC&notDelegated == 0
+		return options&want != 0 && tgt.Flags&flag != 0 && delegable
 	}
 	if may(krb5.OptForwardable, krb5.FlagForwardable) {
 		t.Flags |= krb5.FlagForwardable
@@ -170,7 +171,7 @@ func (x *exchange) renew(start time.Time) error {
 		return refuse(krb5.ErrNeverValid, "an end before the start")
 	}
 	t.Flags |= krb5.FlagRenewable | tgt.Flags&(krb5.FlagForwardable|krb5.FlagProxiable|krb5.FlagEncPARep)
-	if x.client.UAC&notDelegated != 0 {
+	if !x.k.Replica.Delegable(x.client) {
 		t.Flags &^= krb5.FlagForwardable | krb5.FlagProxiable
 	}
 	return nil
