@@ -47,13 +47,14 @@ type Legacy struct {
 }
 
 // NewLegacy makes all forms of a password: NT hash, and keys of types 18 and 17
-// (in this order) with 4096 iterations.
-func NewLegacy(password, salt string) (Legacy, error) {
+// (in this order) with 4096 iterations, and of the types named beside these, of
+// which each has its own number of iterations.
+func NewLegacy(password, salt string, also ...etype.ID) (Legacy, error) {
 	if err := CheckPassword(password); err != nil {
 		return Legacy{}, err
 	}
-	l := Legacy{NT: NTHashOf(password), Keys: make([]KerberosKey, 0, 2)}
-	for _, id := range []etype.ID{etype.AES256SHA1, etype.AES128SHA1} {
+	l := Legacy{NT: NTHashOf(password), Keys: make([]KerberosKey, 0, 2+len(also))}
+	for _, id := range append([]etype.ID{etype.AES256SHA1, etype.AES128SHA1}, also...) {
 		n := id.DefaultIterations()
 		k, err := etype.StringToKey(id, password, salt, n)
 		if err != nil {

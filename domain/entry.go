@@ -108,7 +108,7 @@ func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
 	}
 	o := &Object{
 		GUID: rec.GUID, Key: rec.Key(), USN: rec.USN, Kind: rec.Kind, RID: rec.RID,
-		SAM: rec.SAM, UPN: rec.UPN, SPNs: rec.SPNs, UAC: rec.UAC, Members: rec.Members,
+		SAM: rec.SAM, UPN: rec.UPN, SPNs: rec.SPNs, UAC: rec.UAC, EncTypes: rec.encTypes(), Members: rec.Members,
 		Secrets: rec.Secrets, Created: rec.Created, treeKey: treeKey(dn),
 	}
 	if rec.RID != 0 {

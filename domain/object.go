@@ -51,6 +51,7 @@ type Object struct {
 	DisplayName  string
 	SPNs         []string
 	UAC          uint32
+	EncTypes     EncTypes
 	Security     bool // groups: grants access, and so stands in a PAC
 	Members      []ID // groups: by Key
 	Secrets      Secrets

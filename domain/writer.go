@@ -27,7 +27,7 @@ var plain = map[string]int{ // by name, the most values
 	"description": 8, "displayName": 1, "givenName": 1, "sn": 1, "mail": 1, "title": 1, "department": 1,
 	"company": 1, "telephoneNumber": 1, "info": 1, "operatingSystem": 1, "operatingSystemVersion": 1,
 	"operatingSystemServicePack": 1, "dNSHostName": 1, "uidNumber": 1, "gidNumber": 1, "loginShell": 1, "unixHomeDirectory": 1,
-	"msDS-SupportedEncryptionTypes": 1, "managedBy": 1, "location": 1,
+	"managedBy": 1, "location": 1,
 }
 
 // owners are the kinds of object that have the attributes with rules of their own.
@@ -39,6 +39,7 @@ var owners = map[string][]Kind{
 	"unicodePwd":           {User, Computer},
 	attrDelegateTo:         {User, Computer},
 	attrActFor:             {User, Computer},
+	attrEncTypes:           {User, Computer},
 	"member":               {Group},
 	"groupType":            {Group},
 }
@@ -79,6 +80,8 @@ func (w *writer) modify(m Mod) error {
 		return w.delegateTo(t, m)
 	case attrActFor:
 		return w.actFor(t, m)
+	case attrEncTypes:
+		return w.encTypes(t, m)
 	case "groupType":
 		if len(m.Values) != 1 || (string(m.Values[0]) != GroupGlobalSecurity && string(m.Values[0]) != GroupGlobalDistribution) {
 			return &ConstraintError{t.Name, "only global groups can be made"}
@@ -263,7 +266,7 @@ func (w *writer) finish() error {
 		// [MS-KILE] §3.1.1.2
 		salt = realm + "host" + strings.ToLower(strings.TrimSuffix(r.SAM, "$")) + "." + w.d.Replica.Info.DNSName
 	}
-	legacy, err := cred.NewLegacy(w.password, salt)
+	legacy, err := cred.NewLegacy(w.password, salt, r.newKeyTypes()...)
 	if err != nil {
 		return &ConstraintError{"unicodePwd", "the password can't be used"}
 	}

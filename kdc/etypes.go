@@ -12,23 +12,20 @@ import (
 )
 
 // strengths is the order in which Active Directory chooses ([MS-KILE]
-// §3.1.5.2). The order of a client's list does not count, only what is in it:
-// the list is not protected, and who shortens it must not win RC4 by that.
-var strengths = [...]etype.ID{etype.AES256SHA1, etype.AES128SHA1, etype.RC4}
+// §3.1.5.2): longer keys first, and of two as long the one with SHA-2. The order
+// of a client's list does not count, only what is in it: the list is not
+// protected, and who shortens it must not win RC4 by that.
+var strengths = [...]etype.ID{etype.AES256SHA2, etype.AES256SHA1, etype.AES128SHA2, etype.AES128SHA1, etype.RC4}
 
-// allowed reports whether an account with these keys may use an etype: RC4 is
-// for accounts that have nothing better (CVE-2022-37966).
-func (p *Policy) allowed(l *cred.Legacy, id etype.ID) bool {
-	return id != etype.RC4 || p.AllowRC4 || !hasAES(l)
-}
-
-func hasAES(l *cred.Legacy) bool {
-	for i := range l.Keys {
-		if id := l.Keys[i].Key.ID(); id == etype.AES256SHA1 || id == etype.AES128SHA1 {
-			return true
-		}
+// allowed reports whether an account with these keys may use an etype. What it
+// says by itself holds ([MS-KILE] §3.3.5.7); where it says nothing, RC4 is for
+// accounts that have nothing better (CVE-2022-37966).
+func (p *Policy) allowed(o *domain.Object, l *cred.Legacy, id etype.ID) bool {
+	if o.EncTypes.Says() {
+		return o.EncTypes.Has(id)
 	}
-	return false
+	// The key of type 23 never stands among the others.
+	return id != etype.RC4 || p.AllowRC4 || len(l.Keys) == 0
 }
 
 // listed reports whether the client can use an etype.
@@ -37,7 +34,7 @@ func (x *exchange) listed(id etype.ID) bool { return slices.Contains(x.req.EType
 // clientKey returns the client's key of an etype that it may and can use.
 func (x *exchange) clientKey(id etype.ID) (cred.KerberosKey, bool) {
 	l := &x.client.Secrets.Current
-	if !x.listed(id) || !x.k.Policy.allowed(l, id) {
+	if !x.listed(id) || !x.k.Policy.allowed(x.client, l, id) {
 		return cred.KerberosKey{}, false
 	}
 	return l.Key(id)
@@ -60,18 +57,54 @@ func (s *sessionKey) wire() krb5.EncryptionKey {
 	return krb5.NewEncryptionKey(int32(s.id), s.bytes[:s.id.KeySize()])
 }
 
-// chooseSession picks the strongest etype that client and service share. That a
-// service has AES keys says that it can use them; one that has only an NT hash
-// runs, as far as we know, on a machine with AES all the same, so a client that
-// can is given AES for the session (as AD since November 2022).
+// chooseSession picks the strongest etype that client and service share.
 func (x *exchange) chooseSession() error {
 	for _, id := range strengths {
-		if x.listed(id) && x.k.Policy.allowed(&x.service.account.Secrets.Current, id) {
+		if x.listed(id) && x.k.Policy.session(x.service.account, id) {
 			x.session.id = id
 			return nil
 		}
 	}
 	return refuse(krb5.ErrETypeNoSupp, "no session key type in common")
+}
+
+// session reports whether a service takes session keys of a type. That it has
+// SHA-1 keys of AES says that it can use them, of either length; one that has
+// only an NT hash runs, as far as we know, on a machine with AES all the same,
+// so a client that can is given AES for the session (as AD since November
+// 2022). SHA-2 is known only to who has a key of it.
+func (p *Policy) session(o *domain.Object, id etype.ID) bool {
+	l := &o.Secrets.Current
+	switch {
+	case o.EncTypes.Says():
+		return o.EncTypes.HasSession(id)
+	case id == etype.AES256SHA2 || id == etype.AES128SHA2:
+		_, ok := l.Key(id)
+		return ok
+	}
+	return p.allowed(o, l, id)
+}
+
+// supported is PA-SUPPORTED-ENCTYPES for a service: what it says by itself, or
+// what its keys say.
+func supported(o *domain.Object) krb5.SupportedEncTypes {
+	if o.EncTypes.Says() {
+		return krb5.SupportedEncTypes(o.EncTypes.Bits())
+	}
+	var types domain.EncTypes
+	for i := range o.Secrets.Current.Keys {
+		switch id := o.Secrets.Current.Keys[i].Key.ID(); id {
+		case etype.AES256SHA1:
+			types = types.With(etype.AES128SHA1) // what can the one can the other
+			fallthrough
+		default:
+			types = types.With(id)
+		}
+	}
+	if !types.Says() {
+		types = types.With(etype.RC4)
+	}
+	return krb5.SupportedEncTypes(types.Bits())
 }
 
 // keyVersion is one version of an account's ticket key.
@@ -81,8 +114,12 @@ type keyVersion struct {
 	ticket *etype.Cipher // encrypts tickets
 }
 
-func newVersion(l *cred.Legacy, kvno uint32) *keyVersion {
+// newVersion takes the strongest key that the account says it can use.
+func newVersion(o *domain.Object, l *cred.Legacy, kvno uint32) *keyVersion {
 	for _, id := range strengths {
+		if o.EncTypes.Says() && !o.EncTypes.Has(id) {
+			continue
+		}
 		if k, ok := l.Key(id); ok {
 			return &keyVersion{kvno: kvno, key: k.Key, ticket: k.Key.Cipher(krb5.UsageTicket)}
 		}
@@ -94,9 +131,10 @@ func newVersion(l *cred.Legacy, kvno uint32) *keyVersion {
 // strongest key is in use: the krbtgt's NT hash, which every copy of the
 // account database yields first, neither makes nor opens a ticket.
 type serviceKeys struct {
-	account  *domain.Object
-	current  *keyVersion
-	previous *keyVersion // tickets live on when a key changes
+	account   *domain.Object
+	supported krb5.SupportedEncTypes
+	current   *keyVersion
+	previous  *keyVersion // tickets live on when a key changes
 }
 
 // find returns the version that an encrypted part names.
@@ -124,19 +162,19 @@ type keyCache struct {
 // than this derives some again.
 const maxCachedKeys = 1 << 14
 
-// of returns nil for an account without keys.
+// of returns nil for an account without keys that it can use.
 func (c *keyCache) of(o *domain.Object) *serviceKeys {
 	if v, ok := c.byRID.Load(o.RID); ok {
 		if s := v.(*serviceKeys); s.account == o {
 			return s
 		}
 	}
-	s := &serviceKeys{account: o, current: newVersion(&o.Secrets.Current, o.Secrets.KVNO)}
+	s := &serviceKeys{account: o, supported: supported(o), current: newVersion(o, &o.Secrets.Current, o.Secrets.KVNO)}
 	if s.current == nil {
 		return nil
 	}
 	if o.Secrets.KVNO > 1 {
-		s.previous = newVersion(&o.Secrets.Previous, o.Secrets.KVNO-1)
+		s.previous = newVersion(o, &o.Secrets.Previous, o.Secrets.KVNO-1)
 	}
 	if _, was := c.byRID.Swap(o.RID, s); !was && c.n.Add(1) > maxCachedKeys {
 		c.n.Store(0)

@@ -27,7 +27,7 @@ func (x *exchange) proveTimestamp(value []byte) error {
 	}
 	id := etype.ID(e.EType)
 	k, ok := x.clientKey(id)
-	if !ok || (id != etype.AES256SHA1 && id != etype.AES128SHA1 && id != etype.RC4) {
+	if !ok {
 		return refuse(krb5.ErrETypeNoSupp, "timestamp in a type of key that the client may not use or did not list")
 	}
 	plain, err := k.Key.Decrypt(x.plain[:0], e.Cipher, krb5.UsageASReqTimestamp)

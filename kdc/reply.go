@@ -91,7 +91,7 @@ func (x *exchange) fillPart() {
 	// What the service can do, so that the client offers no less ([MS-KILE]
 	// §3.3.5.7).
 	mark := x.aux.Len()
-	types := supported(x.service.keys.current.key.ID())
+	types := x.service.keys.supported
 	if x.service.tgs {
 		types |= krb5.SupportedFAST
 	}
@@ -101,16 +101,6 @@ func (x *exchange) fillPart() {
 		x.padata = append(x.padata, x.s4u.encPAData...)
 	}
 	x.part.EncPAData = x.padata
-}
-
-func supported(id etype.ID) krb5.SupportedEncTypes {
-	switch id {
-	case etype.AES256SHA1:
-		return krb5.SupportedAES256 | krb5.SupportedAES128
-	case etype.AES128SHA1:
-		return krb5.SupportedAES128
-	}
-	return krb5.SupportedRC4
 }
 
 // requestChecksum vouches for the whole AS-REQ, unprotected as it came, under

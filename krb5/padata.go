@@ -259,7 +259,9 @@ const (
 	SupportedRC4              SupportedEncTypes = 1 << 2
 	SupportedAES128           SupportedEncTypes = 1 << 3
 	SupportedAES256           SupportedEncTypes = 1 << 4
-	SupportedAES256SK         SupportedEncTypes = 1 << 5
+	SupportedAES256SK         SupportedEncTypes = 1 << 5 // for session keys
+	SupportedAES128SHA2       SupportedEncTypes = 1 << 6
+	SupportedAES256SHA2       SupportedEncTypes = 1 << 7
 	SupportedFAST             SupportedEncTypes = 1 << 16
 	SupportedCompoundIdentity SupportedEncTypes = 1 << 17
 	SupportedClaims           SupportedEncTypes = 1 << 18
