@@ -3,7 +3,7 @@ package krb5
 import "strconv"
 
 // ErrorCode is the error-code of a KRB-ERROR (RFC 4120 §7.5.9, RFC 4556 §4,
-// RFC 6113 §7). It is an error by itself, and errors.Is finds it in an *Error.
+// RFC 8636 §5, RFC 6113 §7). It is an error by itself, and errors.Is finds it in an *Error.
 type ErrorCode int32
 
 // The error codes.
@@ -77,6 +77,11 @@ const (
 	ErrClientNameMismatch    ErrorCode = 75
 	ErrKDCNameMismatch       ErrorCode = 76
 	ErrInconsistentPurpose   ErrorCode = 77
+	ErrDigestInCert          ErrorCode = 78
+	ErrPAChecksumMissing     ErrorCode = 79
+	ErrDigestInSignedData    ErrorCode = 80
+	ErrPublicKeyEncryption   ErrorCode = 81
+	ErrNoAcceptableKDF       ErrorCode = 82
 	ErrPreauthExpired        ErrorCode = 90
 	ErrMorePreauthRequired   ErrorCode = 91
 	ErrPreauthBadAuthSet     ErrorCode = 92
@@ -153,6 +158,11 @@ var errorNames = map[ErrorCode]string{
 	ErrClientNameMismatch:    "KDC_ERR_CLIENT_NAME_MISMATCH",
 	ErrKDCNameMismatch:       "KDC_ERR_KDC_NAME_MISMATCH",
 	ErrInconsistentPurpose:   "KDC_ERR_INCONSISTENT_KEY_PURPOSE",
+	ErrDigestInCert:          "KDC_ERR_DIGEST_IN_CERT_NOT_ACCEPTED",
+	ErrPAChecksumMissing:     "KDC_ERR_PA_CHECKSUM_MUST_BE_INCLUDED",
+	ErrDigestInSignedData:    "KDC_ERR_DIGEST_IN_SIGNED_DATA_NOT_ACCEPTED",
+	ErrPublicKeyEncryption:   "KDC_ERR_PUBLIC_KEY_ENCRYPTION_NOT_SUPPORTED",
+	ErrNoAcceptableKDF:       "KDC_ERR_NO_ACCEPTABLE_KDF",
 	ErrPreauthExpired:        "KDC_ERR_PREAUTH_EXPIRED",
 	ErrMorePreauthRequired:   "KDC_ERR_MORE_PREAUTH_DATA_REQUIRED",
 	ErrPreauthBadAuthSet:     "KDC_ERR_PREAUTH_BAD_AUTHENTICATION_SET",

@@ -59,6 +59,24 @@ func (k EncryptionKey) Equal(o EncryptionKey) bool {
 	return k.Type == o.Type && subtle.ConstantTimeCompare(k.value, o.value) == 1
 }
 
+// Marshal puts the SEQUENCE in front of w: what PA-PKINIT-KX encrypts.
+func (k EncryptionKey) Marshal(w *der.Writer) {
+	mark := w.Len()
+	putOctets(w, 1, k.value)
+	putInt(w, 0, int64(k.Type))
+	w.Wrap(der.Sequence, mark)
+}
+
+// Unmarshal decodes the whole of b.
+func (k *EncryptionKey) Unmarshal(b []byte) error {
+	var d decoder
+	in := d.sequence(b)
+	k.Type = d.int32(&in, 0)
+	k.value = d.octets(&in, 1)
+	d.end(&in)
+	return d.err("EncryptionKey")
+}
+
 func (d *decoder) key(r *der.Reader, n int) (k EncryptionKey) {
 	in := d.sequenceAt(r, n)
 	k.Type = d.int32(&in, 0)

@@ -115,7 +115,8 @@ const (
 	PACOptResourceBasedS4U uint32 = 1 << (31 - 3)
 )
 
-// Key usage numbers (RFC 4120 §7.5.1, RFC 6113, RFC 6806 §11, [MS-PAC] §2.8).
+// Key usage numbers (RFC 4120 §7.5.1, RFC 6113, RFC 6806 §11, RFC 8062 §7,
+// [MS-PAC] §2.8).
 const (
 	UsageASReqTimestamp         uint32 = 1
 	UsageTicket                 uint32 = 2
@@ -139,6 +140,7 @@ const (
 	UsageGSSInitiatorSign       uint32 = 25
 	UsageS4UX509Request         uint32 = 26 // [MS-SFU] §2.2.2
 	UsageS4UX509Reply           uint32 = 27
+	UsagePKINITKX               uint32 = 44
 	UsageFASTReqChecksum        uint32 = 50
 	UsageFASTEncrypt            uint32 = 51
 	UsageFASTReply              uint32 = 52
