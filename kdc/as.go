@@ -16,6 +16,10 @@ func (x *exchange) as() ([]byte, error) {
 		return nil, err
 	}
 
+	if x.req.Options&krb5.OptRequestAnonymous != 0 {
+		return x.anonymousAS()
+	}
+
 	// 3. Who asks, and for what?
 	if err := x.findClient(); err != nil {
 		return nil, err
@@ -56,10 +60,9 @@ func (x *exchange) as() ([]byte, error) {
 	return x.issue(attributes)
 }
 
-// noAS are the options that only a TGS-REQ can carry (RFC 4120 §3.1.3), and
-// anonymity, which nobody here has.
+// noAS are the options that only a TGS-REQ can carry (RFC 4120 §3.1.3).
 const noAS = krb5.OptForwarded | krb5.OptProxy | krb5.OptRenew | krb5.OptValidate |
-	krb5.OptEncTktInSKey | krb5.OptCNameInAddlTkt | krb5.OptRequestAnonymous
+	krb5.OptEncTktInSKey | krb5.OptCNameInAddlTkt
 
 // postdating is not supported, as in AD ([MS-KILE] §3.3.5.1).
 const postdating = krb5.OptAllowPostdate | krb5.OptPostdated

@@ -73,7 +73,15 @@ func (x *exchange) bakeCookie(kind int32, state []byte) ([]byte, error) {
 // fresh, which is the first round.
 func (x *exchange) cookie(kind int32) (state []byte, ok bool) {
 	c, ok := x.req.PAData.Find(krb5.PAFXCookie)
-	if !ok || len(c) < cookieOver || len(c) > maxCookie || c[0] != cookieVersion {
+	if !ok {
+		return nil, false
+	}
+	return x.openCookie(kind, c)
+}
+
+// openCookie is [exchange.cookie] for one that came in another place.
+func (x *exchange) openCookie(kind int32, c []byte) (state []byte, ok bool) {
+	if len(c) < cookieOver || len(c) > maxCookie || c[0] != cookieVersion {
 		return nil, false
 	}
 	keys, err := x.krbtgtKeys()

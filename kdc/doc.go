@@ -8,6 +8,8 @@
 //	as.go, tgs.go       the two exchanges
 //	principal.go        names to accounts
 //	preauth.go          what a client is asked to prove, and preauth_*.go how
+//	certificate.go      whose certificates sign whom in
+//	anonymous.go        tickets for nobody
 //	cookie.go           proofs that take several rounds
 //	fast.go             requests and replies inside armor
 //	etypes.go           which key for what
@@ -23,5 +25,6 @@
 // Sign-ins touch no database: names, keys and groups come from [domain.Replica].
 //
 // References: RFC 4120 (the protocol), RFC 6806 (canonicalization), RFC 3962,
+// RFC 4556, 8636, 8070 (certificates), RFC 8062 (anonymity),
 // [MS-KILE] (what Active Directory adds), [MS-PAC].
 package kdc

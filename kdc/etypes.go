@@ -51,6 +51,7 @@ type replyKey struct {
 type sessionKey struct {
 	id    etype.ID
 	bytes [32]byte
+	made  bool // otherwise issue takes it from chance
 }
 
 func (s *sessionKey) wire() krb5.EncryptionKey {

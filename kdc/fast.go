@@ -161,7 +161,7 @@ func (x *exchange) armorReply(ticket []byte) error {
 		Strengthen: krb5.NewEncryptionKey(int32(f.strengthen.ID()), f.strengthen.Expose()),
 		Nonce:      x.req.Nonce,
 		Finished: &krb5.FASTFinished{
-			Time: x.now, CRealm: x.k.realm, CName: x.cname,
+			Time: x.now, CRealm: x.crealm, CName: x.cname,
 			Ticket: krb5.Checksum{
 				Type:  f.armor.ID().ChecksumType(),
 				Value: f.armor.Checksum(sum[:0], ticket, krb5.UsageFASTFinished),

@@ -26,6 +26,7 @@ type KDC struct {
 	Policy  Policy
 	Log     *slog.Logger // nil: no log
 	Count   Counters
+	PKINIT  *PKINIT // nil: no sign-in with certificates, and no anonymous one
 
 	once  sync.Once
 	realm string
@@ -97,6 +98,7 @@ type exchange struct {
 	s4u     *s4u // nil but for delegation
 	client  *domain.Object
 	cname   krb5.PrincipalName // as the tickets have it
+	crealm  string             // the client's realm: ours, or that of nobody
 	service target
 
 	proof   []byte // the ciphertext that proved who asks: what must not come twice
@@ -163,13 +165,16 @@ func (k *KDC) init() {
 	k.realm = k.Replica.Info.Realm()
 	k.tgs = krb5.Principal(krb5.NTSrvInst, "krbtgt", k.realm)
 	k.mechanisms = allMechanisms()
+	if k.PKINIT != nil {
+		k.mechanisms = append([]mechanism{certificates}, k.mechanisms...)
+	}
 	if k.Log == nil {
 		k.Log = slog.New(slog.DiscardHandler)
 	}
 }
 
 func (x *exchange) begin(k *KDC, request []byte, from netip.AddrPort) {
-	x.k, x.from, x.raw = k, from, request
+	x.k, x.from, x.raw, x.crealm = k, from, request, k.realm
 	x.now = k.Now().UTC().Truncate(time.Microsecond)
 	x.out.Reset(x.outRoom[:])
 	x.aux.Reset(x.auxRoom[:])

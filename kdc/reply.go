@@ -19,15 +19,19 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.ReadFull(x.k.Rand, x.session.bytes[:x.session.id.KeySize()]); err != nil {
-		return nil, fmt.Errorf("kdc: session key: %w", err)
+	if !x.session.made {
+		if _, err := io.ReadFull(x.k.Rand, x.session.bytes[:x.session.id.KeySize()]); err != nil {
+			return nil, fmt.Errorf("kdc: session key: %w", err)
+		}
 	}
 
 	t := &x.ticket
-	t.Key, t.CRealm, t.CName = x.session.wire(), x.k.realm, x.cname
+	t.Key, t.CRealm, t.CName = x.session.wire(), x.crealm, x.cname
 	t.Transited = krb5.TransitedEncoding{Type: krb5.TransitedX500Compress, Contents: []byte{}}
 	t.Addresses = nil // as AD: clients behind address translation have others than they know
-	if err := x.sealPAC(tgs.current.key, attributes); err != nil {
+	if x.client == nil {
+		t.PAC = nil // nobody has no groups; the TGS takes no such ticket
+	} else if err := x.sealPAC(tgs.current.key, attributes); err != nil {
 		return nil, err
 	}
 	if x.fast != nil {
@@ -50,7 +54,7 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 	krb5.WrapTicket(w, mark, x.k.realm, x.service.name)
 	ticket := w.Bytes()[:w.Len()-mark]
 	krb5.WrapRepTicket(w, mark)
-	x.rep = krb5.KDCRep{MsgType: x.part.MsgType, CRealm: x.k.realm, CName: x.cname}
+	x.rep = krb5.KDCRep{MsgType: x.part.MsgType, CRealm: x.crealm, CName: x.cname}
 	if x.part.MsgType == krb5.MsgASRep {
 		// How the key of this reply is made, for clients that guessed (RFC 4120
 		// §5.2.7.5).

@@ -73,7 +73,7 @@ func (x *exchange) asTimes() error {
 
 	// An account that must not be delegated gets no ticket that could be
 	// ([MS-KILE] §3.3.5.1).
-	if x.k.Replica.Delegable(x.client) {
+	if x.client != nil && x.k.Replica.Delegable(x.client) {
 		if x.req.Options&krb5.OptForwardable != 0 {
 			t.Flags |= krb5.FlagForwardable
 		}

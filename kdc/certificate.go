@@ -1,0 +1,100 @@
+package kdc
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"skyrealm/domain"
+	"skyrealm/krb5"
+	"skyrealm/krb5/pkinit"
+)
+
+// checkSigner asks whether the certificate signs in the client that the request
+// names, and whether its owner has signed.
+func (x *exchange) checkSigner(s *pkinit.SignedData) error {
+	if err := x.checkPath(s.Certificates); err != nil {
+		return err
+	}
+	switch err := s.Verify(); {
+	case errors.Is(err, pkinit.ErrDigest):
+		return x.typed(krb5.ErrDigestInSignedData, "signed over a digest that is not taken", pkinit.CMSDigests())
+	case err != nil:
+		return refuse(krb5.ErrInvalidSig, err.Error())
+	}
+	leaf := s.Certificates[0]
+	if !maySignIn(leaf) {
+		return refuse(krb5.ErrInconsistentPurpose, "a certificate for other purposes than to sign in")
+	}
+	who, err := pkinit.IdentityOf(leaf)
+	if err != nil {
+		return refuse(krb5.ErrInvalidCertificate, err.Error())
+	}
+	return x.checkIdentity(&who, leaf)
+}
+
+// checkPath verifies the chain to one of the authorities. The purpose of the
+// certificates is none that crypto/x509 knows, so it is asked for no purpose.
+func (x *exchange) checkPath(chain []*x509.Certificate) error {
+	o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
+		CurrentTime: x.now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	for _, ca := range x.k.PKINIT.Clients {
+		o.Roots.AddCert(ca)
+	}
+	for _, c := range chain[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	_, err := chain[0].Verify(o)
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return x.typed(krb5.ErrCantVerifyCertificate, "a certificate of an authority that we don't know", pkinit.TrustedCertifiers(x.k.PKINIT.Clients))
+	}
+	if err != nil {
+		return refuse(krb5.ErrInvalidCertificate, "the certificate is expired, not yet valid, or not for this use")
+	}
+	return nil
+}
+
+// maySignIn: RFC 4556 §3.2.2 and, for cards made for Windows, [MS-PKCA] §3.1.5.2.
+func maySignIn(c *x509.Certificate) bool {
+	return (c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageDigitalSignature != 0) && !c.IsCA &&
+		slices.ContainsFunc(c.UnknownExtKeyUsage, func(u asn1.ObjectIdentifier) bool {
+			return u.Equal(pkinit.EKUClient) || u.Equal(pkinit.EKUSmartCard)
+		})
+}
+
+// checkIdentity asks whether the certificate is the client's. A name alone can
+// have been somebody else's when the certificate was issued, so it also has to
+// say which account it means, by SID or the tenant's object id, or to be younger
+// than the account (KB5014754, CVE-2022-26923).
+func (x *exchange) checkIdentity(who *pkinit.Identity, c *x509.Certificate) error {
+	o := x.client
+	is := func(found *domain.Object) bool { return found != nil && found.RID == o.RID }
+	named := slices.ContainsFunc(who.UPNs, func(upn string) bool { return is(x.k.Replica.ByUPN(upn)) }) ||
+		slices.ContainsFunc(who.Names, func(n pkinit.Name) bool { return x.k.isRealm(n.Realm) && is(x.k.clientByName(n.Principal)) })
+	if !named {
+		return refuse(krb5.ErrClientNameMismatch, "a certificate for another name")
+	}
+	strong := who.SID != ""
+	if strong && who.SID != o.SID.String() {
+		return refuse(krb5.ErrCertificateMismatch, "a certificate for another SID")
+	}
+	for _, uri := range who.URIs {
+		if id, ok := strings.CutPrefix(uri, ObjectURI); ok {
+			if !strings.EqualFold(id, o.Key.String()) {
+				return refuse(krb5.ErrCertificateMismatch, "a certificate for another object of the tenant's")
+			}
+			strong = true
+		}
+	}
+	if !strong && c.NotBefore.Before(o.Created.Truncate(time.Second)) {
+		return refuse(krb5.ErrCertificateMismatch, "a certificate from before the account, which says no SID")
+	}
+	return nil
+}
+
+// ObjectURI and the tenant's object id are how a certificate of the tenant's says
+// whom it is for: the tenant can't know SIDs.
+const ObjectURI = "urn:uuid:"
