@@ -2,7 +2,7 @@ package kdc
 
 import (
 	"crypto"
-	"crypto/sha1" //lint:ignore SA1019 RFC 4556 §3.2.1: paChecksum
+	"crypto/sha1" // RFC 4556 §3.2.1: paChecksum
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"

@@ -2,7 +2,7 @@ package pkinit
 
 import (
 	"crypto"
-	"crypto/sha1" //lint:ignore SA1019 RFC 4556 §3.2.3.1
+	"crypto/sha1" // RFC 4556 §3.2.3.1
 	"encoding/binary"
 
 	"skyrealm/der"

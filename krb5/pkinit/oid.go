@@ -2,7 +2,7 @@ package pkinit
 
 import (
 	"crypto"
-	_ "crypto/sha1" // RFC 4556 §3.1.1 has it in every AuthPack
+	_ "crypto/sha1" // of KDFSHA1
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"encoding/asn1"
