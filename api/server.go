@@ -45,8 +45,8 @@ const (
 	maxRoutePattern = 100
 )
 
-// Server is the tenant's HTTP server. All fields are required but Reached and
-// Ready.
+// Server is the tenant's HTTP server. All fields are required but the functions
+// below Rand.
 type Server struct {
 	Tenant  *tenant.Service
 	Key     *rsa.PrivateKey // signs tokens; replicas share it
@@ -64,6 +64,9 @@ type Server struct {
 	// WorkTime is how long a request may take that has been read, where it is not
 	// 0, instead of [workTime].
 	WorkTime time.Duration
+	// Certify issues certificates that sign users in to the managed domain; nil
+	// where the key for it is kept elsewhere.
+	Certify graph.Certify
 	// Ready returns why this process can't serve now; nil is always ready.
 	Ready func(ctx context.Context) error
 }
@@ -91,7 +94,7 @@ func (s *Server) Handler(ctx context.Context) (http.Handler, error) {
 	}
 	signIn := &oauth.Handler{Tenant: s.Tenant, Signer: signer, Issuer: issuer, Limit: oauth.NewLimiter(), Now: s.Now, Rand: s.Rand}
 	agents := &sync.Handler{Tenant: s.Tenant, Now: s.Now, Reached: until(ctx, s.Reached), Forms: s.Forms, StoreTime: s.WorkTime, Stopping: ctx.Done()}
-	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant}, agents)), nil
+	return fold(e.mount(signIn, &graph.Handler{Tenant: s.Tenant, Certify: s.Certify, Log: s.Log}, agents)), nil
 }
 
 // mount is the table of contents. Paths stand in lower case; [fold] has brought
@@ -143,6 +146,8 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 			r.Post("/users", directory.Create)
 			r.Get("/users/{key}", directory.Get)
 			r.Patch("/users/{key}", directory.Patch)
+			r.Post("/users/{key}/certificates", directory.Certificate)
+			r.Post("/users({key})/certificates", directory.Certificate)
 			r.Get("/organization", directory.Organization)
 			r.Get("/organization/{id}", directory.Organization)
 			r.Patch("/organization/{id}", directory.PatchOrganization)

@@ -1,6 +1,8 @@
 package kdc
 
 import (
+	"time"
+
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
 )
@@ -37,7 +39,9 @@ func (x *exchange) anonymousAS() ([]byte, error) {
 	if err := x.asTimes(); err != nil {
 		return nil, err
 	}
-	x.ticket.Flags |= krb5.FlagAnonymous
+	// Not renewable either: the TGS would refuse it.
+	x.ticket.Flags = x.ticket.Flags&^krb5.FlagRenewable | krb5.FlagAnonymous
+	x.ticket.RenewTill = time.Time{}
 	x.ticket.AuthData = x.ticket.AuthData[:0]
 	if err := x.agreeSession(); err != nil {
 		return nil, err
@@ -53,7 +57,7 @@ func (x *exchange) agreeSession() error {
 	if err != nil {
 		return err
 	}
-	both, err := etype.CF2(part, x.reply.key, "PKINIT", "KeyExchange")
+	both, err := etype.CF2(part, x.reply.key, "PKINIT", "KEYEXCHANGE")
 	if err != nil {
 		return err
 	}

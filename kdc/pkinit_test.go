@@ -175,8 +175,12 @@ func (w *world) signIn(q *krb5.KDCReq, c *card) (*grant, etype.Key) {
 	if pk.KDF == "" {
 		key, err = pkinit.OctetStringToKey(etype.AES256SHA1, z)
 	} else {
+		client := pkinit.Name{Realm: q.Realm, Principal: q.CName}
+		if q.CName.Equal(anonymous) {
+			client.Realm = anonymousRealm
+		}
 		key, err = pkinit.DeriveKey(pk.KDF, etype.AES256SHA1, z, &pkinit.Exchange{
-			Client: pkinit.Name{Realm: q.Realm, Principal: q.CName}, Server: pkinit.Name{Realm: q.Realm, Principal: q.SName},
+			Client: client, Server: pkinit.Name{Realm: q.Realm, Principal: q.SName},
 			ASReq: request, ASRep: value})
 	}
 	if err != nil {

@@ -183,7 +183,7 @@ func (x *exchange) agree(pack *pkinit.AuthPack, own *ownCertificate) error {
 		key, err = pkinit.OctetStringToKey(id, secret)
 	} else {
 		key, err = pkinit.DeriveKey(rep.KDF, id, secret, &pkinit.Exchange{
-			Client: pkinit.Name{Realm: x.req.Realm, Principal: x.req.CName},
+			Client: x.partyU(),
 			Server: pkinit.Name{Realm: x.req.Realm, Principal: x.req.SName},
 			ASReq:  x.raw, ASRep: answer,
 		})
@@ -195,6 +195,15 @@ func (x *exchange) agree(pack *pkinit.AuthPack, own *ownCertificate) error {
 	x.repPAData = append(x.repPAData, krb5.PAData{Type: krb5.PAPKASRep, Value: answer})
 	x.replyWith(key, 0)
 	return nil
+}
+
+// partyU is the client as the key is bound to it: by the name in the request, and
+// nobody by the one in the reply, as MIT and Heimdal have it.
+func (x *exchange) partyU() pkinit.Name {
+	if x.client == nil {
+		return pkinit.Name{Realm: anonymousRealm, Principal: anonymous}
+	}
+	return pkinit.Name{Realm: x.req.Realm, Principal: x.req.CName}
 }
 
 // strongest picks the type of the reply's key, which is no account's.

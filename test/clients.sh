@@ -31,12 +31,21 @@ have_postgres() {
   have postgres
 }
 
+have_pkinit() {
+  local plugin
+  for plugin in /usr/lib/*/krb5/plugins/preauth/pkinit.so /usr/lib*/krb5/plugins/preauth/pkinit.so; do
+    [ -e "$plugin" ] && return 0
+  done
+  return 1
+}
+
 heimdal_runs() { "$1/kinit.heimdal" --version >/dev/null 2>&1; }
 
 # missing prints one Debian package per thing that is not here.
 missing() {
   have_postgres || echo postgresql
   have kinit || echo krb5-user
+  have_pkinit || echo krb5-pkinit # kinit's part that signs in with certificates
   have ldapsearch || echo ldap-utils
   have curl || echo curl
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -28,7 +29,9 @@ var (
 
 // Handler is the surface.
 type Handler struct {
-	Tenant *tenant.Service
+	Tenant  *tenant.Service
+	Certify Certify // nil: no certificates are issued here
+	Log     *slog.Logger
 }
 
 // mayWrite reports whether the caller may write users: an app with the role, or

@@ -22,6 +22,7 @@ type commands struct {
 	Demo    demoCmd    `cmd:"" help:"Tell the whole story on a throw-away directory, step by step, then stay up."`
 	Agent   agentCmd   `cmd:"" help:"The sync agent: send users and password hashes to a tenant."`
 	Keytab  keytabCmd  `cmd:"" help:"Create a service account in the domain and write its keytab."`
+	User    userCmd    `cmd:"" help:"Administer users."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	Log   string `help:"Form of the log lines on standard error." enum:"text,json" default:"text" env:"SKYREALM_LOG"`

@@ -36,6 +36,8 @@ type ready struct {
 	LDAP              string `json:"ldap,omitempty"`
 	LDAPS             string `json:"ldaps,omitempty"`
 	CAFile            string `json:"caFile"`
+	KDCCAFile         string `json:"kdcCAFile,omitempty"`     // of the KDC's certificate, for PKINIT
+	AnchorsFile       string `json:"pkinitAnchors,omitempty"` // it, and that of people's
 	Krb5Conf          string `json:"krb5Conf,omitempty"`
 	AdminUPN          string `json:"adminUPN"`
 	AdminPasswordFile string `json:"adminPasswordFile"`
@@ -74,6 +76,13 @@ func (r *ready) write(data string) error {
 
 // krb5Conf is a krb5.conf for these ports that MIT, Heimdal and Java read.
 func (r *ready) krb5Conf() string {
+	var mit, heimdal, moduli string // where each looks for whom to believe that it is the KDC
+	if r.KDCCAFile != "" {
+		mit = "\n        pkinit_anchors = FILE:" + r.AnchorsFile
+		// Heimdal knows no group of more than 1,024 bits but from a file.
+		moduli = "    pkinit_dh_min_bits = 2048\n    moduli = " + filepath.Join(filepath.Dir(r.AnchorsFile), moduliFile) + "\n"
+		heimdal = "\n[appdefaults]\n    pkinit_anchors = FILE:" + r.KDCCAFile + "\n"
+	}
 	return fmt.Sprintf(`# Written by skyrealm at each start. Use it with KRB5_CONFIG=%[4]s
 [libdefaults]
     default_realm = %[1]s
@@ -81,16 +90,16 @@ func (r *ready) krb5Conf() string {
     dns_lookup_kdc = false
     dns_canonicalize_hostname = false
     rdns = false
-
+%[7]s
 [realms]
     %[1]s = {
-        kdc = %[3]s
+        kdc = %[3]s%[5]s
     }
 
 [domain_realm]
     .%[2]s = %[1]s
     %[2]s = %[1]s
-`, r.Realm, r.Domain, r.KDC, r.Krb5Conf)
+%[6]s`, r.Realm, r.Domain, r.KDC, r.Krb5Conf, mit, heimdal, moduli)
 }
 
 // reach is an address that a client on this machine can connect to.

@@ -35,6 +35,9 @@ type serveCmd struct {
 
 	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
 
+	RequireFreshness bool `help:"Certificates sign in only with a token that proves that they were used just now; MIT krb5 before 1.17 can't (RFC 8070)." name:"require-freshness" env:"SKYREALM_REQUIRE_FRESHNESS"`
+	AllowGroup2      bool `help:"Let clients that sign in with certificates agree on keys with 1,024 bits." name:"allow-group-2" env:"SKYREALM_ALLOW_GROUP_2"`
+
 	RequireArmor bool `help:"Let people sign in inside FAST only." name:"require-armor" env:"SKYREALM_REQUIRE_ARMOR"`
 }
 
@@ -70,6 +73,8 @@ type config struct {
 	ldap, ldaps          string
 	alsoKnownAs          []string
 	allowRC4             bool
+	requireFreshness     bool
+	allowGroup2          bool
 	requireArmor         bool
 	keepEvents           time.Duration
 	logItems             int
@@ -81,7 +86,8 @@ func (c *serveCmd) config() (config, error) {
 		return config{}, err
 	}
 	cfg := config{
-		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4, requireArmor: c.RequireArmor,
+		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4,
+		requireFreshness: c.RequireFreshness, allowGroup2: c.AllowGroup2, requireArmor: c.RequireArmor,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
 		keepEvents: c.KeepEvents, logItems: c.LogItems,
 	}

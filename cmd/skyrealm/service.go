@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"skyrealm/api"
+	"skyrealm/api/graph"
 	"skyrealm/domain"
 	"skyrealm/kdc"
 	"skyrealm/ldapsrv"
@@ -44,6 +46,7 @@ type service struct {
 	keys   *keys
 	tls    *tls.Config
 	tenant *tenant.Service
+	signIn *signInAuthority
 	domain *store.Domain
 	info   domain.Info
 	rep    *domain.Replica
@@ -156,6 +159,11 @@ func (s *service) open(ctx context.Context) (founded bool, err error) {
 		st := s.db.Tenant(s.keys.tenantRing)
 		if err := st.CheckRing(ctx); err != nil {
 			return false, fmt.Errorf("keys/%s: %w", tenantRingFile, err)
+		}
+		// An installation from before there were certificates gets the authority
+		// at its next start, where no other process can have made one.
+		if s.signIn, err = openSignIn(s.cfg.data, settings.InitialDomain, settings.Realm, founded || s.cfg.roles.all(), now); err != nil {
+			return false, err
 		}
 		s.tenant = &tenant.Service{Store: st, Now: time.Now, Rand: rand.Reader,
 			Log: s.log.With("part", "sync"), LogItems: s.cfg.logItems, Keep: s.cfg.keepEvents}
@@ -292,6 +300,9 @@ func (s *service) serve() error {
 	}
 	if s.cfg.roles.domain {
 		s.kdc.Replica = s.rep
+		if err := s.startPKINIT(time.Now()); err != nil {
+			return err
+		}
 		edge("kdc", func() error { return s.ln.kdc.Serve(s.ctx) })
 		l := &ldapsrv.Server{Replica: s.rep, Directory: &domain.Directory{Replica: s.rep, Store: s.domain, Now: time.Now, Rand: rand.Reader},
 			TLS: s.tls, Now: time.Now, Log: s.log.With("part", "ldap"), Version: version()}
@@ -304,6 +315,11 @@ func (s *service) serve() error {
 		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}
 		if s.rep != nil {
 			a.Reached, a.Forms = s.rep.WaitTenant, s.rep.Forms
+		}
+		if s.signIn != nil {
+			a.Certify = func(user *tenant.Object, order graph.CertificateOrder) (*x509.Certificate, error) {
+				return s.signIn.certify(user, order, time.Now())
+			}
 		}
 		s.work.Go(func() { s.tidy() })
 		a.Ready = func(ctx context.Context) error { _, err := s.tenant.Configuration(ctx); return err }

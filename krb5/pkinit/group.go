@@ -52,6 +52,11 @@ type Group struct {
 
 func (g *Group) String() string { return g.name }
 
+// Modulus returns the prime and the order of the generator; not for curves.
+func (g *Group) Modulus() (p, q *big.Int) {
+	return new(big.Int).Set(g.prime), new(big.Int).Rsh(g.prime, 1)
+}
+
 // The groups of RFC 4556 §3.2.3.1 and RFC 5349 §4. Group2 has 1024 bits, which
 // a state can break: it is there for old clients, where an administrator says so.
 var (

@@ -29,6 +29,21 @@ func Need(t testing.TB, name string) string {
 	return path
 }
 
+// NeedPKINIT is [Need] for the part of MIT's kinit that signs in with
+// certificates.
+func NeedPKINIT(t testing.TB) {
+	t.Helper()
+	for _, at := range []string{"/usr/lib/*/krb5/plugins/preauth/pkinit.so", "/usr/lib*/krb5/plugins/preauth/pkinit.so"} {
+		if found, _ := filepath.Glob(at); len(found) > 0 {
+			return
+		}
+	}
+	if os.Getenv("CONFORMANCE") == "require" {
+		t.Fatal("krb5-pkinit is not installed (./test/all installs it)")
+	}
+	t.Skip("krb5-pkinit is not installed (./test/all installs it)")
+}
+
 func executable(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&0o111 != 0

@@ -43,6 +43,7 @@ type Ready struct {
 	LDAP              string
 	LDAPS             string
 	CAFile            string
+	KDCCAFile         string
 	Krb5Conf          string
 	AdminUPN          string
 	AdminPasswordFile string
