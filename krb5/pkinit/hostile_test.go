@@ -60,7 +60,7 @@ func TestSignedData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	big, err := rsa.GenerateKey(rand.Reader, 2048)
+	large, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +68,10 @@ func TestSignedData(t *testing.T) {
 		key    crypto.Signer
 		expect error
 	}{
-		"ECDSA": {ecKey(t), nil}, "RSA": {big, nil}, "1,024 bits": {small, ErrSignature},
+		"ECDSA": {ecKey(t), nil}, "RSA": {large, nil}, "1,024 bits": {small, ErrSignature},
 	} {
 		cert := selfSigned(t, c.key, nil)
-		other := selfSigned(t, ecKey(t), func(c *x509.Certificate) { c.SerialNumber = bigInt(7) })
+		other := selfSigned(t, ecKey(t), func(c *x509.Certificate) { c.SerialNumber = big.NewInt(7) })
 		var s SignedData
 		if err := s.Unmarshal(signedBy(t, c.key, cert, other), AuthData); err != nil {
 			t.Fatal(err)
@@ -84,8 +84,6 @@ func TestSignedData(t *testing.T) {
 		}
 	}
 }
-
-func bigInt(n int64) *big.Int { return big.NewInt(n) }
 
 // TestSignedDataAltered changes each octet, cuts at each and repeats: nothing of
 // it both verifies and says something else. (Whose certificate it is, the path
@@ -268,4 +266,35 @@ func FuzzDecoders(f *testing.F) {
 		var d decoder
 		who.alternatives(&d, b)
 	})
+}
+
+// TestAgree: a half that makes no secret, or in parameters of the client's own,
+// gets none of ours.
+func TestAgree(t *testing.T) {
+	key, public, err := Group14.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, shared, err := public.Agree(StrongGroups, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err := key.Shared(ours); err != nil || !bytes.Equal(theirs, shared) || len(shared) != 256 {
+		t.Errorf("two secrets: %v", err)
+	}
+	p, _ := Group14.Modulus()
+	for _, y := range []*big.Int{new(big.Int), big.NewInt(1), new(big.Int).Sub(p, big.NewInt(1)), p} {
+		w := der.NewWriter(nil)
+		putUnsigned(w, y.Bytes())
+		bad := PublicValue{Algorithm: public.Algorithm, Key: w.Bytes()}
+		if _, _, err := bad.Agree(StrongGroups, rand.Reader); !errors.Is(err, ErrGroup) {
+			t.Errorf("%v…: %v", y.BitLen(), err)
+		}
+	}
+	own := PublicValue{Algorithm: public.Algorithm, Key: public.Key}
+	own.Algorithm.Params = bytes.Clone(own.Algorithm.Params)
+	own.Algorithm.Params[100] ^= 2
+	if _, _, err := own.Agree(StrongGroups, rand.Reader); !errors.Is(err, ErrGroup) {
+		t.Errorf("a prime of its own: %v", err)
+	}
 }

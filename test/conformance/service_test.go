@@ -197,6 +197,7 @@ func (w *world) testModes(t *testing.T) {
 	for name, want := range map[string]os.FileMode{
 		"admin-password": 0o600, "agent-secret": 0o600, "ready.json": 0o600,
 		"keys/domain.pem": 0o600, "keys/envelope.pem": 0o600, "keys/domain.ring": 0o600, "keys/tenant.ring": 0o600, "keys/token.pem": 0o600,
+		"keys/signin-ca-key.pem": 0o600, "tls/kdc-ca-key.pem": 0o600, "tls/kdc-key.pem": 0o600,
 		"tls/ca-key.pem": 0o600, "tls/server-key.pem": 0o600,
 		".": 0o700, "keys": 0o700, "pg": 0o700,
 	} {
