@@ -84,11 +84,11 @@ func (w *writer) encTypes(t *dit.AttrType, m Mod) error {
 	return w.hold(t, values, 1)
 }
 
-// newKeyTypes are the types beyond the usual ones that keys of a new password
-// are made of: those that the account asks for. They cost 32,768 rounds each.
-func (r *Record) newKeyTypes() (ids []etype.ID) {
+// Extra are the types beyond the usual ones that keys of a new password are made
+// of, as the account asks for them. They cost 32,768 rounds each.
+func (t EncTypes) Extra() (ids []etype.ID) {
 	for _, id := range []etype.ID{etype.AES256SHA2, etype.AES128SHA2} {
-		if r.encTypes().Has(id) {
+		if t.Has(id) {
 			ids = append(ids, id)
 		}
 	}

@@ -266,7 +266,7 @@ func (w *writer) finish() error {
 		// [MS-KILE] §3.1.1.2
 		salt = realm + "host" + strings.ToLower(strings.TrimSuffix(r.SAM, "$")) + "." + w.d.Replica.Info.DNSName
 	}
-	legacy, err := cred.NewLegacy(w.password, salt, r.newKeyTypes()...)
+	legacy, err := cred.NewLegacy(w.password, salt, r.encTypes().Extra()...)
 	if err != nil {
 		return &ConstraintError{"unicodePwd", "the password can't be used"}
 	}

@@ -58,9 +58,18 @@ func (s *sessionKey) wire() krb5.EncryptionKey {
 	return krb5.NewEncryptionKey(int32(s.id), s.bytes[:s.id.KeySize()])
 }
 
+// ownSessions is the order for sessions with the KDC itself, which knows all of
+// them: of two keys as long that with SHA-1, which costs a client's every
+// request less. MIT's clients list SHA-2 too, unasked.
+var ownSessions = [...]etype.ID{etype.AES256SHA1, etype.AES256SHA2, etype.AES128SHA1, etype.AES128SHA2, etype.RC4}
+
 // chooseSession picks the strongest etype that client and service share.
 func (x *exchange) chooseSession() error {
-	for _, id := range strengths {
+	order := &strengths
+	if x.service.account.RID == domain.RIDKrbtgt {
+		order = &ownSessions
+	}
+	for _, id := range order {
 		if x.listed(id) && x.k.Policy.session(x.service.account, id) {
 			x.session.id = id
 			return nil
@@ -73,7 +82,7 @@ func (x *exchange) chooseSession() error {
 // SHA-1 keys of AES says that it can use them, of either length; one that has
 // only an NT hash runs, as far as we know, on a machine with AES all the same,
 // so a client that can is given AES for the session (as AD since November
-// 2022). SHA-2 is known only to who has a key of it.
+// 2022). SHA-2 is known only to who has a key of it, and to the KDC.
 func (p *Policy) session(o *domain.Object, id etype.ID) bool {
 	l := &o.Secrets.Current
 	switch {
@@ -81,7 +90,7 @@ func (p *Policy) session(o *domain.Object, id etype.ID) bool {
 		return o.EncTypes.HasSession(id)
 	case id == etype.AES256SHA2 || id == etype.AES128SHA2:
 		_, ok := l.Key(id)
-		return ok
+		return ok || o.RID == domain.RIDKrbtgt
 	}
 	return p.allowed(o, l, id)
 }

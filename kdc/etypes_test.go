@@ -112,7 +112,7 @@ func TestETypeMatrix(t *testing.T) {
 		service string
 		expect  [9][2]int32 // session, ticket
 	}{
-		{"krbtgt/" + testRealm, [9][2]int32{{}, {}, {18, 18}, {18, 18}, {17, 18}, {18, 18}, {}, {}, {}}},
+		{"krbtgt/" + testRealm, [9][2]int32{{}, {}, {18, 18}, {18, 18}, {17, 18}, {18, 18}, {20, 18}, {19, 18}, {}}},
 		{"HTTP/web", [9][2]int32{{}, {}, {18, 18}, {18, 18}, {17, 18}, {18, 18}, {}, {}, {}}},
 		{"cifs/old.aadds.contoso.test", [9][2]int32{{23, 23}, {}, {18, 23}, {18, 23}, {17, 23}, {18, 23}, {}, {}, {}}},
 		{"HTTP/sha2", [9][2]int32{{}, {}, {18, 20}, {18, 20}, {17, 20}, {20, 20}, {20, 20}, {19, 20}, {}}},
@@ -195,10 +195,10 @@ func TestSHA2SignIn(t *testing.T) {
 		for _, client := range []string{"grace", "heidi"} {
 			w := newETypeWorld(t)
 			q := w.asReq(client)
-			// The krbtgt's keys are of SHA-1, so the session's is too.
+			// The krbtgt's keys are of SHA-1; the session's is where the client can.
 			q.ETypes = []int32{int32(id), 18}
 			if client == "heidi" {
-				q.ETypes[1] = 17
+				q.ETypes = q.ETypes[:1]
 			}
 			key := w.key(client, id)
 
@@ -215,8 +215,12 @@ func TestSHA2SignIn(t *testing.T) {
 			q.PAData = krb5.MethodData{w.proof(key, w.now), {Type: krb5.PAReqEncPARep, Value: []byte{}}}
 			raw := krb5.Encode(q)
 			g := w.open(w.sendRaw(raw), key, krb5.UsageASRepPart)
-			if e := g.rep.EncPart.EType; e != int32(id) || g.rep.Ticket.EncPart.EType != 18 {
-				t.Errorf("%s: reply %d, ticket %d", client, e, g.rep.Ticket.EncPart.EType)
+			session := etype.AES256SHA1
+			if client == "heidi" {
+				session = id
+			}
+			if e := g.rep.EncPart.EType; e != int32(id) || g.rep.Ticket.EncPart.EType != 18 || g.session.ID() != session {
+				t.Errorf("%s: reply %d, ticket %d, session key %v", client, e, g.rep.Ticket.EncPart.EType, g.session.ID())
 			}
 			sum, _ := g.part.EncPAData.Find(krb5.PAReqEncPARep)
 			if want := key.Checksum(nil, raw, krb5.UsageASReq); !bytes.Contains(sum, want) {

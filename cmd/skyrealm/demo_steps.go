@@ -102,7 +102,7 @@ func (s *story) signIn(ctx context.Context) (string, error) {
 
 func (s *story) service(ctx context.Context) (string, error) {
 	var err error
-	s.keytab, s.account, err = s.t.serviceAccount(ctx, "HTTP/web."+s.t.Domain)
+	s.keytab, s.account, err = s.t.serviceAccount(ctx, "HTTP/web."+s.t.Domain, 0)
 	return fmt.Sprintf("HTTP/web.%s is %s, made over LDAPS", s.t.Domain, s.account), err
 }
 
