@@ -151,6 +151,72 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// TestSalts: no two changes, users, tenants or agents share a salt, a change that is
+// sent again has the one that it had, and a salt is none without the key.
+func TestSalts(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	one, two := cred.NTHashOf("one"), cred.NTHashOf("two")
+	seen := map[string]string{}
+	salt := func(what string, key byte, tenant, anchor string, at time.Time, nt cred.NTHash) string {
+		d, err := cred.NewDigest(nt, bytes.NewReader(saltOf(bytes.Repeat([]byte{key}, 32), tenant, anchor, at, nt)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := strings.Split(d.Expose(), ",")[1]
+		if len(s) != 20 { // 10 bytes (entra-wire §B)
+			t.Errorf("a salt of %d digits", len(s))
+		}
+		if other, taken := seen[s]; taken && other != what {
+			t.Errorf("%s and %s share a salt", what, other)
+		}
+		seen[s] = what
+		return s
+	}
+	first := salt("a change", 1, "tid", "ada", at, one)
+	if again := salt("a change", 1, "tid", "ada", at.In(time.FixedZone("", 3600)), one); again != first {
+		t.Error("a change that is sent again has another salt")
+	}
+	salt("another password of the same moment", 1, "tid", "ada", at, two)
+	salt("the same password set again", 1, "tid", "ada", at.Add(time.Microsecond), one)
+	salt("another user of the same password", 1, "tid", "bob", at, one)
+	salt("another tenant", 1, "tie", "ada", at, one)
+	salt("another agent", 2, "tid", "ada", at, one)
+	salt("names that run into each other", 1, "ti", "dada", at, one)
+
+	// And so in the items: two agents of one tenant, and two files of one agent.
+	digest := func(secret, upn string) string {
+		c := &Client{Secret: Secret(secret), Now: func() time.Time { return testNow }, Rand: rand.Reader}
+		s, err := c.sealer(&Configuration{TenantID: "tid", Now: testNow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := s.hash(decode(t, fmt.Sprintf(`{"userPrincipalName":%q,"password":"x","pwdLastSet":"2025-06-01T00:00:00Z"}`, upn)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.Digest
+	}
+	if a := digest("first", "a@b"); a != digest("first", "a@b") || a == digest("second", "a@b") || a == digest("first", "b@b") {
+		t.Error("the digests of a push")
+	}
+	// An agent's own key is random and outlives it.
+	dir := t.TempDir()
+	open := func(dir string) []byte {
+		s, err := OpenStore(dir, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.save(); err != nil {
+			t.Fatal(err)
+		}
+		return s.SaltKey
+	}
+	if key := open(dir); len(key) != 32 || !bytes.Equal(key, open(dir)) || bytes.Equal(key, open(t.TempDir())) {
+		t.Error("the key of an agent's salts")
+	}
+}
+
 func TestHashRefuses(t *testing.T) {
 	s, _ := testSealer(t)
 	for _, fields := range []string{`"password":""`, `"password":"` + strings.Repeat("x", 257) + `"`, `"ntHash":"canary"`, `"ntHash":"92"`, `"ntHash":"` + strings.Repeat("0", 32) + `"`,

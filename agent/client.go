@@ -2,7 +2,9 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,6 +59,8 @@ type Client struct {
 	Rand     io.Reader
 	Machine  string // names this installation in the service's events; may be empty
 
+	resource string // that tokens are for; "" is graph
+
 	mu      sync.Mutex
 	token   string
 	expires time.Time
@@ -84,14 +88,24 @@ func (e *Error) temporary() bool {
 }
 
 // call sends a request until it is answered for good, and decodes the answer.
-// Every request of the API may be sent twice: a re-send changes nothing.
 func (c *Client) call(ctx context.Context, method, path string, body []byte, into any) error {
+	return c.retry(ctx, func(token string) (time.Duration, error) {
+		return c.send(ctx, method, path, "Bearer "+token, "application/json", body, into)
+	})
+}
+
+func (c *Client) clock() time.Time { return c.Now() }
+
+// retry makes attempts at a request until it is answered for good. An attempt
+// returns the service's wish for a pause with its error. Every request may be
+// sent twice: a re-send changes nothing.
+func (c *Client) retry(ctx context.Context, attempt func(token string) (time.Duration, error)) error {
 	pause, renewed := firstPause, false
 	for try := 1; ; try++ {
 		token, err := c.authorize(ctx)
 		wait := time.Duration(0)
 		if err == nil {
-			wait, err = c.send(ctx, method, path, "Bearer "+token, "application/json", body, into)
+			wait, err = attempt(token)
 		} else {
 			wait = retryAfter(err)
 		}
@@ -161,10 +175,11 @@ func retryAfter(err error) time.Duration {
 
 // send makes one attempt. The pause is the service's wish, 0 for none.
 func (c *Client) send(ctx context.Context, method, path, authorization, kind string, body []byte, into any) (time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.BaseURL, "/")+path, bytes.NewReader(body))
+	req, err := newRequest(ctx, c.BaseURL, path, body)
 	if err != nil {
 		return 0, err
 	}
+	req.Method = method
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
@@ -193,6 +208,11 @@ func (c *Client) send(ctx context.Context, method, path, authorization, kind str
 		return 0, nil
 	}
 	return pauseOf(resp), refusal(resp, answer)
+}
+
+// newRequest is a POST.
+func newRequest(ctx context.Context, base, path string, body []byte) (*http.Request, error) {
+	return http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(base, "/")+path, bytes.NewReader(body))
 }
 
 // pauseOf is the service's wish for a pause, 0 for none.
@@ -232,7 +252,7 @@ func (c *Client) authorize(ctx context.Context) (string, error) {
 		return c.token, nil
 	}
 	form := url.Values{
-		"grant_type": {"client_credentials"}, "scope": {graph + "/.default"},
+		"grant_type": {"client_credentials"}, "scope": {cmp.Or(c.resource, graph) + "/.default"},
 		"client_id": {c.ClientID}, "client_secret": {string(c.Secret)},
 	}.Encode()
 	var answer struct {
@@ -283,6 +303,9 @@ type Configuration struct {
 		Prevention string `json:"synchronizationPreventionType"` // disabled, enabledForCount, enabledForPercentage
 		Threshold  int    `json:"alertThreshold"`
 	} `json:"accidentalDeletionPrevention"`
+
+	certificate []byte // of the wire, instead of LegacyKey
+	noNTHash    bool   // of the wire: NT hashes are not wanted
 }
 
 // Configuration asks for it.
@@ -302,6 +325,9 @@ func (c *Client) sealer(config *Configuration) (*sealer, error) {
 	// The service's clock as of its answer, moved on by ours: never ahead of it.
 	ahead := c.Now().Sub(config.Now)
 	s := &sealer{tenant: config.TenantID, rand: c.Rand, now: func() time.Time { return c.Now().Add(-ahead) }}
+	// A push keeps no state; the one secret that an agent has from run to run is this.
+	saltKey := sha256.Sum256([]byte("skyrealm push salts\x00" + string(c.Secret)))
+	s.saltKey = saltKey[:]
 	if config.LegacyHashes {
 		key, err := cred.ParsePublicJWK(config.LegacyKey)
 		if err != nil {
@@ -328,6 +354,8 @@ type Hash struct {
 	Digest     string `json:"credentialData"` // v1;PPH1_MD4,…
 	Legacy     string `json:"legacy,omitempty"`
 	MustChange bool   `json:"forcePasswordChangeOnLogon,omitempty"`
+
+	windowsLegacy, windowsSupplemental []byte // envelopes of the wire, instead of Legacy
 }
 
 func (h Hash) String() string             { return "hash of " + h.Anchor }

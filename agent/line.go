@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -221,9 +222,14 @@ func (l *line) hasPassword() bool {
 // sealer is what hash items are made with.
 type sealer struct {
 	tenant string
-	key    *cred.PublicKey // nil: the tenant takes no legacy hashes
-	now    func() time.Time
-	rand   io.Reader
+	key    *cred.PublicKey // nil: the tenant takes no legacy hashes, or takes them in envelopes
+	// certificate is what envelopes are for, on the wire of the real service;
+	// noNTHash leaves the NT hash out of them.
+	certificate []byte
+	noNTHash    bool
+	saltKey     []byte // of a push's salts
+	now         func() time.Time
+	rand        io.Reader
 }
 
 // hash makes the line's hash item.
@@ -236,12 +242,26 @@ func (s *sealer) hash(l *line) (Hash, error) {
 		return Hash{}, errors.New("without a password or an ntHash there is nothing to sign in with")
 	}
 
-	return s.item(l.SourceAnchor, legacy, l.PwdLastSet.at, l.PwdLastSet.mustChange, func(anchor string, at time.Time, _ cred.Legacy) []byte {
-		// A second run of the same file changes nothing. A salt need not be
-		// secret, only no other user's.
-		sum := sha256.Sum256([]byte("skyrealm salt\x00" + anchor + "\x00" + at.Format(time.RFC3339Nano)))
-		return sum[:]
+	return s.item(l.SourceAnchor, legacy, l.PwdLastSet.at, l.PwdLastSet.mustChange, func(anchor string, at time.Time, legacy cred.Legacy) []byte {
+		return saltOf(s.saltKey, s.tenant, anchor, at, legacy.NT)
 	})
+}
+
+// saltOf makes the salt of a digest: 10 fresh bytes for each change of each user in
+// each tenant by each agent, and the same ones when a change is sent again, as an
+// agent was killed before it had noted the answer. The service then sees the digest
+// that it has and changes nothing. A random salt would have to be kept until the
+// answer is noted, and a salt beside a user's name in a retry queue is half of a
+// digest, in a file that is to hold nothing hash-like at all.
+//
+// The NT hash is part of it, so that two passwords of one moment have two salts;
+// the key is the agent's, so that a salt tells nothing of the hash: without the
+// key it would be a way to try passwords that costs a thousandth of the digest's.
+func saltOf(key []byte, tenant, anchor string, at time.Time, nt cred.NTHash) []byte {
+	m := hmac.New(sha256.New, key)
+	fmt.Fprintf(m, "%s\x00%s\x00%s\x00", tenant, anchor, at.UTC().Format(time.RFC3339Nano))
+	m.Write(nt.Expose())
+	return m.Sum(nil)
 }
 
 // item makes a hash item of a password that was changed at a time, zero for now.
@@ -274,7 +294,32 @@ func (s *sealer) item(anchor string, legacy cred.Legacy, at time.Time, mustChang
 		}
 		out.Legacy = string(sealed)
 	}
+	if s.certificate != nil {
+		if err := s.envelopes(&out, legacy); err != nil {
+			return Hash{}, err
+		}
+	}
 	return out, nil
+}
+
+// envelopes adds the legacy hashes in the real service's form: the NT hash in one,
+// the Kerberos keys as a domain controller stores them in the other (entra-wire §C3).
+func (s *sealer) envelopes(h *Hash, legacy cred.Legacy) error {
+	var err error
+	if !s.noNTHash {
+		if h.windowsLegacy, err = cred.SealEnvelope(s.certificate, cred.AttrUnicodePwd, legacy.NT.Expose(), s.rand); err != nil {
+			return err
+		}
+	}
+	if len(legacy.Keys) == 0 {
+		return nil
+	}
+	properties, err := cred.NewUserProperties(legacy.Keys)
+	if err != nil {
+		return err
+	}
+	h.windowsSupplemental, err = cred.SealEnvelope(s.certificate, cred.AttrSupplementalCredentials, properties.Marshal(), s.rand)
+	return err
 }
 
 // legacy makes all forms of the line's password, or takes those it has. Errors

@@ -49,7 +49,7 @@ var ErrDeletions = errors.New("agent: stopped-deletion-threshold-exceeded")
 // Agent keeps a tenant up to date with a directory. All fields are required but
 // those that say otherwise.
 type Agent struct {
-	Service *Client
+	Service Service
 	Source  Source
 	Store   *Store
 	Log     *slog.Logger
@@ -119,7 +119,7 @@ func firstSet(of ...time.Duration) time.Duration {
 	return 0
 }
 
-func (a *Agent) now() time.Time { return a.Service.Now().UTC() }
+func (a *Agent) now() time.Time { return a.Service.clock().UTC() }
 
 // lastSign is when the service last heard of us.
 func (a *Agent) lastSign() time.Time {

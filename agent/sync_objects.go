@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-
-	"skyrealm/cred"
 )
 
 // set is one object on its way to the service.
@@ -263,11 +261,7 @@ func (a *Agent) tookObject(one *set, result *Result) {
 // allPasswords makes every password be sent again where the service asks for it:
 // password sync or Domain Services was turned on, or there is a new key to seal
 // for.
-func (a *Agent) allPasswords(config *Configuration, key *cred.PublicKey) {
-	id := ""
-	if key != nil {
-		id = key.KeyID()
-	}
+func (a *Agent) allPasswords(config *Configuration, id string) {
 	s := a.Store
 	if !config.FullPasswordSync.After(s.AllPasswords) && (id == s.LegacyKey || id == "") {
 		return

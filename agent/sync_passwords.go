@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"fmt"
 	"runtime"
 	"slices"
@@ -36,7 +34,7 @@ func (a *Agent) exportPasswords(ctx context.Context, config *Configuration, fres
 	if err != nil {
 		return err
 	}
-	a.allPasswords(config, seal.key)
+	a.allPasswords(config, seal.keyID())
 	todo := a.waiting(config.Features&forcePasswordChange != 0)
 	if a.Staging {
 		a.run.Passwords = len(todo)
@@ -203,13 +201,7 @@ func (a *Agent) refuse(r *record, of stamp, reason, detail string) {
 		"reason", reason, "detail", detail, "attempts", r.Secret.Attempts, "next", r.Secret.Next)
 }
 
-// salt makes the salt of a digest. Nobody can know it beforehand, no other user
-// or change has it, and when a change is sent again, as the agent was killed
-// before it had noted the answer, the service sees the same digest and changes
-// nothing.
+// salt makes the salt of a digest ([saltOf]) under the state directory's key.
 func (a *Agent) salt(anchor string, at time.Time, legacy cred.Legacy) []byte {
-	m := hmac.New(sha256.New, a.Store.SaltKey)
-	fmt.Fprintf(m, "%s\x00%s\x00", anchor, at.Format(time.RFC3339Nano))
-	m.Write(legacy.NT.Expose()) // two passwords of one second have two salts
-	return m.Sum(nil)
+	return saltOf(a.Store.SaltKey, a.Store.Tenant, anchor, at, legacy.NT)
 }

@@ -67,7 +67,7 @@ var table = []row{
 	{"ldapsrv", edges, words("domain domain/dit gss der sid ldapsrv/ldapmsg"), "reads the replica, writes through domain"},
 	{"ldapsrv/ldapmsg", edges, words("der domain/dit"), "a codec that the locator uses too"},
 	{"locator", edges, words("domain ldapsrv/ldapmsg sid"), "answers from what the domain is called; the CLDAP ping is an LDAP message"},
-	{"agent", edges, words("cred krb5/etype sid"), "runs on another machine, against the API: it shares forms with the tenant, not rules"},
+	{"agent", edges, words("cred krb5/etype sid nbfx"), "runs on another machine, against the API: it shares forms with the tenant, not rules"},
 	{"store", edges, words("tenant domain domain/dit cred sid krb5/etype migrations store/pgchild"), "implements what the rules declare"},
 	{"store/pgchild", edges, nil, "runs a server and knows nothing of what is in it"},
 	{"migrations", values, nil, "SQL files and their embedding"},

@@ -51,6 +51,7 @@ type syncFlags struct {
 	State        string     `help:"Directory for what the agent has to remember." default:"skyrealm-agent" env:"SKYREALM_AGENT_STATE" placeholder:"DIR"`
 	Staging      bool       `help:"Read, say what would be sent, and send nothing." env:"SKYREALM_AGENT_STAGING"`
 	Deletions    int        `name:"delete-threshold" help:"Most deletions in one run (default: what the tenant says; -1: any number)." env:"SKYREALM_AGENT_DELETE_THRESHOLD" placeholder:"N"`
+	Protocol     string     `help:"What is spoken to the tenant: rest, or wire (the real sync service's)." enum:"rest,wire" default:"rest" env:"SKYREALM_AGENT_PROTOCOL"`
 	Data         string     `help:"Data directory of the server, where it runs on this machine." default:"skyrealm-data" env:"SKYREALM_DATA" placeholder:"DIR"`
 	URL          string     `name:"url" help:"The tenant's address, where it runs elsewhere." env:"SKYREALM_URL" placeholder:"https://HOST:PORT"`
 	ClientID     string     `help:"The agent's client id, with --url." env:"SKYREALM_CLIENT_ID" placeholder:"ID"`
@@ -99,9 +100,13 @@ func (c *syncFlags) agent(e *env) (*agent.Agent, func(), error) {
 		return nil, nil, err
 	}
 	client.Machine = store.Agent
+	var service agent.Service = client
+	if c.Protocol == "wire" {
+		service = agent.NewWire(client)
+	}
 	b := &bars{w: e.stderr}
 	return &agent.Agent{
-		Service:   client,
+		Service:   service,
 		Source:    &agent.AD{Host: c.AD, Address: c.ADAddress, User: c.ADUser, Password: agent.Secret(password)},
 		Store:     store,
 		Log:       e.log,

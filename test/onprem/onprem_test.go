@@ -32,7 +32,7 @@ func TestOnPremises(t *testing.T) {
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T, *dc)
-	}{{"refusals", refusals}, {"story", story}, {"groups", groups}, {"staging", staging}, {"deletions", deletions}, {"loop", loop}, {"kills", kills}} {
+	}{{"refusals", refusals}, {"story", story}, {"groups", groups}, {"wire", wire}, {"staging", staging}, {"deletions", deletions}, {"loop", loop}, {"kills", kills}} {
 		t.Run(part.name, func(t *testing.T) {
 			began := time.Now()
 			d := *d
@@ -237,6 +237,21 @@ func groups(t *testing.T, d *dc) {
 	d.delete("CN=gina," + in)
 	contains(t, c.cycle(), "2 deleted")
 	c.becomes("(&(sAMAccountName=Low)(member=*))", 0)
+}
+
+// wire: the same agent by the real service's own protocol. Hashes go in envelopes
+// for the published certificate, with the keys as the directory keeps them.
+func wire(t *testing.T, d *dc) {
+	in := d.ou("Wire")
+	d.add(in, "wanda", "pässwörd-€1A")
+	d.group(in, "Wired", "CN=wanda,"+in)
+	c := startCloud(t, d, "--ou", in, "--protocol", "wire")
+	contains(t, c.cycle(), "2 objects sent", "1 passwords sent", "event=657")
+	contains(t, c.signsIn("wanda", "pässwörd-€1A"), `salt "CORP.TESTwanda"`, "Etype (skey, tkt): aes256-cts-hmac-sha1-96, aes256-cts-hmac-sha1-96")
+	d.local("user", "setpassword", "wanda", "--newpassword=Second-Passw0rd-wanda")
+	contains(t, c.cycle(), "0 objects sent", "1 passwords sent")
+	c.signsIn("wanda", "Second-Passw0rd-wanda")
+	contains(t, c.cycle(), "0 passwords sent", "event=654")
 }
 
 // staging: an agent that stands by reads all and sends nothing.
