@@ -251,8 +251,18 @@ func (t *Tenant) ObjectsInConflict(ctx context.Context, limit int) ([]tenant.Obj
 		WHERE o.deleted IS NULL AND o.profile ? 'onPremisesProvisioningErrors' LIMIT $1`, limit)
 }
 
-func (t *Tenant) list(ctx context.Context, query string, arg any) ([]tenant.Object, error) {
-	rows, err := t.db.pool.Query(ctx, query, arg)
+// List implements tenant.Store.
+func (t *Tenant) List(ctx context.Context, kinds []tenant.Kind, after tenant.ID, limit int) ([]tenant.Object, error) {
+	numbers := make([]int16, len(kinds))
+	for i, k := range kinds {
+		numbers[i] = int16(k)
+	}
+	return t.list(ctx, `SELECT `+objectColumns+` FROM tenant.object o
+		WHERE o.id > $1 AND o.kind = ANY($2) AND o.deleted IS NULL ORDER BY o.id LIMIT $3`, after, numbers, limit)
+}
+
+func (t *Tenant) list(ctx context.Context, query string, args ...any) ([]tenant.Object, error) {
+	rows, err := t.db.pool.Query(ctx, query, args...)
 	if err != nil {
 		return nil, fail(err, tenant.ErrConflict)
 	}

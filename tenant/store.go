@@ -99,6 +99,9 @@ type Store interface {
 	// Members returns the lists of groups, one for each of them, in no order. A
 	// list names members as it was written, those that do not exist included.
 	Members(ctx context.Context, groups []ID) (map[ID][]Member, error)
+	// List returns up to limit live objects of the kinds in the order of their
+	// ids, beyond one.
+	List(ctx context.Context, kinds []Kind, after ID, limit int) ([]Object, error)
 	// UserByUPN returns a live user and the credential, nil where there is none.
 	UserByUPN(ctx context.Context, upn string) (Object, *Credential, error)
 	// Credential returns a user's, or nil.
