@@ -168,6 +168,8 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Get("/usn", agents.USN) // waits for as long as it is told, and not for the database
 		r = r.With(e.timed)
 		r.Get("/configuration", agents.Configuration)
+		r.Get("/settings", agents.Settings)
+		r.With(permit(sync.MaySet)).Patch("/settings", agents.PatchSettings)
 		r.Post("/objects:batch", agents.Objects)
 		r.Post("/passwordhashes:batch", agents.PasswordHashes)
 		r.Post("/heartbeat", agents.Heartbeat)

@@ -96,6 +96,29 @@ func (s *Service) SetSyncRevokes(ctx context.Context, on bool) error {
 	})
 }
 
+// Switches are those of password sync that have no name in Graph; nil leaves one.
+type Switches struct {
+	DomainServices *bool // [Service.SetDomainServices]
+	NTLM           *bool // [Service.SetNTLM]
+	SyncRevokes    *bool // [Service.SetSyncRevokes]
+}
+
+// Switch sets them, all or none.
+func (s *Service) Switch(ctx context.Context, to Switches) error {
+	return s.update(ctx, func(set *Settings) error {
+		if to.DomainServices != nil {
+			set.DomainServices = *to.DomainServices
+		}
+		if to.NTLM != nil {
+			set.NTLMOff = !*to.NTLM
+		}
+		if to.SyncRevokes != nil {
+			set.SyncRevokes = *to.SyncRevokes
+		}
+		return nil
+	})
+}
+
 // The kinds of accidental deletion prevention.
 const (
 	DeletionsUnbounded    = "disabled"

@@ -30,6 +30,42 @@ func TestPasswordSyncNeedsDirectorySync(t *testing.T) {
 		w.refused(w.send(w.hash("ada", "Passw0rd", 0)))
 		w.must(w.SetDirSync(w.ctx, true))
 		w.want("stored", w.hash("ada", "Passw0rd", 0))
+		// Off again, and people go on signing in with what was synced last.
+		w.must(w.SetDirSync(w.ctx, false))
+		w.refused(w.send(w.hash("ada", "Later", 1)))
+		w.signsIn("ada", "Passw0rd")
+	})
+}
+
+func TestRunningSessionsSurviveAndASettingDecidesOnRefreshTokens(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		id := w.user("ada")
+		w.want("stored", w.hash("ada", "First", -2))
+		session := tenant.Session{User: id, SignedIn: w.clock, Version: w.credential("ada").Version}
+		w.want("stored", w.hash("ada", "Second", -1))
+		w.refusedSignIn("ada", "First")
+		if _, err := w.Resume(w.ctx, session); err != nil {
+			t.Error("a synced password cuts a running session:", err)
+		}
+		yes := true
+		w.must(w.Switch(w.ctx, tenant.Switches{SyncRevokes: &yes}))
+		var refused *tenant.SignInError
+		if _, err := w.Resume(w.ctx, session); !errors.As(err, &refused) || refused.Code != tenant.CodeRevoked {
+			t.Error("where the tenant says that it does:", err)
+		}
+		w.signsIn("ada", "Second")
+	})
+}
+
+// With NTLM hash sync off, agents go on sending and the tenant goes on taking; what
+// the domain leaves out of it is domain.TestNTLMOff.
+func TestNTLMHashSyncOffTakesTheRest(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.user("ada")
+		no := false
+		w.must(w.Switch(w.ctx, tenant.Switches{NTLM: &no}))
+		w.want("stored", w.withLegacy(w.hash("ada", "Passw0rd", 0), "Passw0rd"))
+		w.signsIn("ada", "Passw0rd")
 	})
 }
 
