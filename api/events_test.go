@@ -3,6 +3,7 @@ package api_test
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -245,5 +246,42 @@ func TestEventsInTheLog(t *testing.T) {
 	h.clock.add(2 * time.Hour)
 	if _, n, err := h.Tenant.Tidy(t.Context()); err != nil || n != 5 {
 		t.Error(n, err)
+	}
+}
+
+// A stream is as large as all that came in it: its first users are in the log one by
+// one, and after that what was refused.
+func TestEventsOfAStream(t *testing.T) {
+	h := newHouse(t, nil)
+	h.users(t, 4)
+	h.Tenant.LogItems = 3
+	token := h.agent(t)
+	base, client, _ := h.serve(t)
+	body, write := io.Pipe()
+	was := len(h.logs.String())
+	done := make(chan (<-chan answerLine), 1)
+	go func() {
+		_, answers := h.open(t, client, base, token, body)
+		done <- answers
+	}()
+	send := func(lines ...string) {
+		for _, l := range lines {
+			_, err := io.WriteString(write, l)
+			must(t, err)
+		}
+	}
+	send(h.line(0, time.Minute, 1), h.line(1, time.Minute, 1))
+	answers := <-done
+	<-answers // a chunk of two
+	send(h.line(2, time.Minute, 1), h.line(3, time.Minute, 1), h.line(9, time.Minute, 1))
+	write.Close()
+	for a := range answers {
+		if a.Done && a.CommittedLines != 5 {
+			t.Errorf("%+v", a)
+		}
+	}
+	log := h.logs.String()[was:]
+	if n := strings.Count(log, `"event":657`); n != 3 || strings.Count(log, `"anchor":"a9"`) != 2 || strings.Contains(log, `"anchor":"a2"`) {
+		t.Errorf("%d results in\n%s", n, log)
 	}
 }

@@ -124,7 +124,7 @@ func (s *Service) tellItems(ctx context.Context, r *Record, line func(level slog
 	}
 	items := make([]*RecordItem, 0, min(len(r.Items), max(most, 0)))
 	for i := range r.Items {
-		if len(items) < most && (len(r.Items) <= most || !r.Items[i].Reason.OK()) {
+		if len(items) < most && (r.Origin.Before+len(r.Items) <= most || !r.Items[i].Reason.OK()) {
 			items = append(items, &r.Items[i])
 		}
 	}

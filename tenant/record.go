@@ -11,6 +11,10 @@ type Origin struct {
 	Build   string // version of the agent's software, "" where it does not say
 	Machine string
 	Request ID // correlates the record with the log; zero where there is none
+	// Before is how many items came in the same request before these: a stream is
+	// many batches, and as large as all of them to whoever reads the log. It is
+	// not stored.
+	Before int
 }
 
 // RecordKind is what a record tells of.

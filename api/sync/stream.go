@@ -93,6 +93,8 @@ func (h *Handler) check(ctx context.Context, from tenant.Origin, in <-chan *chun
 		case k := <-in:
 			if k.seen > 0 {
 				var err error
+				from := from
+				from.Before = k.from - 1
 				if k.hashes, err = h.checkHashes(ctx, from, k.items); err != nil {
 					k.end = err // and none of its lines is committed
 				}
