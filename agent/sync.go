@@ -64,6 +64,9 @@ type Agent struct {
 	said  Configuration // the last
 	saved time.Time
 	dirty bool
+
+	reached bool // the service has answered in this run
+	reports reports
 }
 
 // password is a user's as it came from the directory, on its way out.
@@ -129,8 +132,12 @@ func (a *Agent) lastSign() time.Time {
 
 // cycle is one run. beat: a run that has nothing to send says that it lives.
 func (a *Agent) cycle(ctx context.Context, objects, beat bool) (Run, error) {
-	a.run = Run{Began: a.now(), Full: a.Store.Cookie.IsZero(), Staging: a.Staging}
+	a.listen()
+	a.run, a.reached = Run{Began: a.now(), Full: a.Store.Cookie.IsZero(), Staging: a.Staging}, false
 	err := a.work(ctx, objects, beat)
+	if a.reached && !a.Staging {
+		a.report(ctx)
+	}
 	a.run.Ended = a.now()
 	if ctx.Err() == nil {
 		a.note(err)
@@ -143,7 +150,7 @@ func (a *Agent) work(ctx context.Context, objects, beat bool) error {
 	if err != nil {
 		return err
 	}
-	a.said = config
+	a.said, a.reached = config, true
 	fresh, err := a.read(ctx, config.TenantID)
 	if err != nil {
 		a.Log.Error("Password synchronization failed for domain", "event", eventDomainError, "domain", a.Store.Domain.DNS, "error", err)

@@ -112,6 +112,7 @@ type cloud struct {
 	objects map[string]Object
 	hashes  map[string]Hash
 	calls   []string
+	events  []Event
 	refuse  map[string]string             // anchor to reason
 	meddle  func(path string) (int, bool) // a status instead of an answer
 	hooked  func(path string)
@@ -154,6 +155,12 @@ func (c *cloud) RoundTrip(r *http.Request) (*http.Response, error) {
 		return answer(200, c.config)
 	}
 	if path == "heartbeat" {
+		return answer(204, nil)
+	}
+	if path == "events" {
+		var b struct{ Events []Event }
+		_ = json.Unmarshal(body, &b)
+		c.events = append(c.events, b.Events...)
 		return answer(204, nil)
 	}
 	var results []Result

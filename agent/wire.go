@@ -26,6 +26,8 @@ type Service interface {
 	// Objects and Hashes send one batch.
 	Objects(ctx context.Context, items []Object) (Answer, error)
 	Hashes(ctx context.Context, items []Hash) (Answer, error)
+	// Report sends events of the agent's own log.
+	Report(ctx context.Context, events []Event) error
 
 	sealer(config *Configuration) (*sealer, error)
 	clock() time.Time

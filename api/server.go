@@ -175,6 +175,7 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		r.Post("/heartbeat", agents.Heartbeat)
 		r.Get("/health", agents.Health)
 		r.Get("/events", agents.Events)
+		r.Post("/events", agents.Report)
 		r.Get("/users/{key}/timeline", agents.Timeline)
 	})
 	// A stream has no length; what it holds at a time is bounded there.

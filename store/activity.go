@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,9 +21,16 @@ func putRecord(ctx context.Context, tx pgx.Tx, r *tenant.Record) error {
 	if !r.Origin.Request.IsZero() {
 		request = (*[16]byte)(&r.Origin.Request)
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO tenant.record (kind, began, ended, name, build, machine, request, error, items)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		int16(r.Kind), r.Began, r.Ended, r.Origin.Name, r.Origin.Build, r.Origin.Machine, request, r.Error, packItems(r.Items))
+	var events []byte
+	if r.Events != nil {
+		var err error
+		if events, err = json.Marshal(r.Events); err != nil {
+			return decided{fmt.Errorf("store: events of a record: %w", err)}
+		}
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO tenant.record (kind, began, ended, name, build, machine, request, error, items, events)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		int16(r.Kind), r.Began, r.Ended, r.Origin.Name, r.Origin.Build, r.Origin.Machine, request, r.Error, packItems(r.Items), events)
 	return err
 }
 
@@ -89,7 +97,7 @@ func (t *Tenant) Records(ctx context.Context, q tenant.RecordQuery) ([]tenant.Re
 		anchor = packAnchor(nil, q.Anchor)
 	}
 	rows, err := t.db.pool.Query(ctx, `SELECT r.id, r.kind, r.began, r.ended, r.name, r.build, r.machine,
-		coalesce(r.request, '00000000-0000-0000-0000-000000000000'), r.error, r.items
+		coalesce(r.request, '00000000-0000-0000-0000-000000000000'), r.error, r.items, r.events
 		FROM tenant.record r
 		WHERE r.ended >= $1 AND ($2::bigint = 0 OR r.id < $2) AND ($3::smallint = 0 OR r.kind = $3)
 		AND ($4::bytea IS NULL OR position($4 IN r.items) > 0) AND ($5::bytea IS NULL OR position($5 IN r.items) > 0)
@@ -100,10 +108,15 @@ func (t *Tenant) Records(ctx context.Context, q tenant.RecordQuery) ([]tenant.Re
 	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (tenant.Record, error) {
 		var r tenant.Record
 		var kind int16
-		var packed []byte
+		var packed, events []byte
 		if err := row.Scan(&r.ID, &kind, &r.Began, &r.Ended, &r.Origin.Name, &r.Origin.Build, &r.Origin.Machine,
-			(*[16]byte)(&r.Origin.Request), &r.Error, &packed); err != nil {
+			(*[16]byte)(&r.Origin.Request), &r.Error, &packed, &events); err != nil {
 			return r, err
+		}
+		if events != nil {
+			if err := json.Unmarshal(events, &r.Events); err != nil {
+				return r, err
+			}
 		}
 		r.Kind, r.Began, r.Ended = tenant.RecordKind(kind), r.Began.UTC(), r.Ended.UTC()
 		items, err := unpackItems(packed)

@@ -79,6 +79,17 @@ func (s *Service) tell(ctx context.Context, r *Record) {
 		s.Log.Log(ctx, level, text, append(attrs, from...)...)
 	}
 	switch r.Kind {
+	case AgentReport:
+		for i := range r.Events {
+			e := &r.Events[i]
+			attrs := []any{"at", e.Time}
+			for _, part := range [][2]string{{"anchor", e.Anchor}, {"dn", e.DN}, {"result", e.Result}, {"text", e.Text}} {
+				if part[1] != "" {
+					attrs = append(attrs, part[0], part[1])
+				}
+			}
+			line(slog.LevelInfo, e.ID, "reported by an agent", attrs...)
+		}
 	case Heartbeat:
 		line(slog.LevelInfo, EventPingStart, "Provision credentials ping start.")
 		if r.Error != "" {

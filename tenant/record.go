@@ -27,6 +27,7 @@ const (
 	Heartbeat      RecordKind = 3
 	PasswordChange RecordKind = 4 // a user's own, in the cloud
 	PasswordReset  RecordKind = 5 // an administrator's, in the cloud
+	AgentReport    RecordKind = 6 // what an agent says of itself
 )
 
 // Record is the tenant's memory of one batch, heartbeat or password change: what
@@ -41,6 +42,18 @@ type Record struct {
 	Ended  time.Time
 	Items  []RecordItem
 	Error  string // why the batch as a whole was refused
+	Events []AgentEvent
+}
+
+// AgentEvent is an event of an agent's own log that the tenant would not know of:
+// retries, a directory that can't be read, a full sync, a stopped export.
+type AgentEvent struct {
+	ID     int       `json:"id"` // its number in the real agent's log (§D of the wire reference)
+	Time   time.Time `json:"time"`
+	Anchor string    `json:"anchor,omitempty"`
+	DN     string    `json:"dn,omitempty"`
+	Result string    `json:"result,omitempty"` // a status or reason
+	Text   string    `json:"text,omitempty"`
 }
 
 // RecordItem is one item of a batch. The anchor stands where no object is known.

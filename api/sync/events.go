@@ -1,7 +1,9 @@
 package sync
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +37,7 @@ type event struct {
 	ChangeDate *time.Time `json:"changeDate,omitempty"`
 	Result     string     `json:"result,omitempty"`        // Success, Failure
 	Error      string     `json:"extendedError,omitempty"` // the stable reason, where it is not "stored"
+	Text       string     `json:"text,omitempty"`          // of what an agent reports
 }
 
 // Events is GET events?user=&id=&after=&before=&top=: what agents sent and what
@@ -158,6 +161,8 @@ func eventsOf(r *tenant.Record, people map[tenant.ID]*tenant.Object) []event {
 			end.ID, end.Error = tenant.EventPingError, r.Error
 		}
 		return []event{end, at(tenant.EventPingStart, r.Began)}
+	case tenant.AgentReport:
+		return reportsOf(r, base, people)
 	case tenant.HashBatch:
 	default:
 		return nil // objects have no events of this family
@@ -193,6 +198,61 @@ func eventsOf(r *tenant.Record, people map[tenant.ID]*tenant.Object) []event {
 		out = append(out, result, request)
 	}
 	return append(out, start)
+}
+
+// reportsOf shows what an agent said of itself, newest first. Of a query for one
+// user the store leaves the items that are about that user.
+func reportsOf(r *tenant.Record, base event, people map[tenant.ID]*tenant.Object) []event {
+	about := map[string]tenant.ID{}
+	for _, item := range r.Items {
+		if item.Object.IsZero() {
+			about[item.Anchor] = tenant.ID{}
+		} else if o := people[item.Object]; o != nil {
+			about[o.Anchor] = item.Object
+		}
+	}
+	out := make([]event, 0, len(r.Events))
+	for _, said := range slices.Backward(r.Events) {
+		id, ours := about[said.Anchor]
+		if !ours {
+			continue
+		}
+		e := base
+		e.ID, e.Time, e.Anchor, e.DN, e.Result, e.Text = said.ID, said.Time, said.Anchor, said.DN, said.Result, said.Text
+		if o := people[id]; o != nil {
+			e.User, e.UPN = o.ID.String(), o.UPN
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// Report is POST events: what an agent's own log has and the tenant can't know, as
+// {"events":[{"id":611,"time":"…","sourceAnchor":"…","dn":"…","result":"…","text":"…"}]}.
+func (h *Handler) Report(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Events []struct {
+			ID     int       `json:"id"`
+			Time   time.Time `json:"time"`
+			Anchor string    `json:"sourceAnchor"`
+			DN     string    `json:"dn"`
+			Result string    `json:"result"`
+			Text   string    `json:"text"`
+		} `json:"events"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		problem.Write(w, r, problem.BadRequest("The body has to be a JSON object with a list of events."))
+		return
+	}
+	events := make([]tenant.AgentEvent, len(body.Events))
+	for i, e := range body.Events {
+		events[i] = tenant.AgentEvent(e)
+	}
+	if err := h.Tenant.Report(r.Context(), origin(r), events); err != nil {
+		problem.Write(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // Heartbeat is POST heartbeat: an agent that has nothing to send lives.
