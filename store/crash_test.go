@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -99,6 +101,21 @@ func (c *deafConn) Read(b []byte) (int, error) {
 }
 
 // A commit whose answer was lost is found out about.
+// Close does not wait for ever for a connection that does not come back.
+func TestCloseIsBounded(t *testing.T) {
+	url, _ := newDatabase(t)
+	db, err := Open(t.Context(), url, Options{Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)})
+	check(t, err)
+	held, err := db.pool.Acquire(t.Context())
+	check(t, err)
+	defer held.Release()
+	began := time.Now()
+	db.Close()
+	if took := time.Since(began); took < closeTime || took > 4*closeTime {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func TestLostCommit(t *testing.T) {
 	var armed atomic.Bool
 	h := newHouse(t, func(cfg *pgxpool.Config) {

@@ -96,8 +96,23 @@ func durable(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// Close closes the connections, after those in use are given back.
-func (db *DB) Close() { db.pool.Close() }
+// closeTime is how long Close waits for connections.
+const closeTime = 3 * time.Second
+
+// Close closes the connections, after those in use are given back, in a bounded
+// time: pgx drains one whose write was cut off in the middle until the server hangs
+// up, which that does after 15 seconds, as it waits for the rest of the message.
+func (db *DB) Close() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		db.pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTime):
+	}
+}
 
 // dial opens a connection besides the pool's, for what lasts as long as the
 // connection: LISTEN and the provisioner's lock.
