@@ -14,6 +14,7 @@
 // [WrapEncryptedData] for how a part is encrypted where it stands.
 //
 // References: RFC 4120 (appendix A has the ASN.1), RFC 6806 (canonicalization),
+// RFC 3244 (password changes), [MS-KKDCP] (messages in HTTPS),
 // RFC 6113 (FAST), [MS-KILE] §2.2.
 package krb5
 

@@ -119,6 +119,8 @@ func kinds() []kind {
 		}, nil},
 		{"KERB-ERROR-DATA", func() message { return new(ExtError) }, ptr(ExtError(0xc000006e)), nil},
 		{"AuthorizationData", func() message { return new(AuthorizationData) }, &someAD, nil},
+		{"ChangePasswdData", func() message { return new(ChangePasswdData) }, &ChangePasswdData{NewSecret([]byte("pässwörd")), someName, realm}, []int{1, 2}},
+		{"KDC-PROXY-MESSAGE", func() message { return new(ProxyMessage) }, &ProxyMessage{[]byte("a message"), realm, 1<<31 - 1}, []int{1, 2}},
 	}
 }
 
