@@ -20,6 +20,11 @@ type Directory struct {
 	Store   Store
 	Now     func() time.Time
 	Rand    io.Reader
+
+	// ChangeUser changes the password of a tenant's user, who has shown to know
+	// it as a version of the credential ([tenant.Service.ChangeProvenPassword]);
+	// nil where this process can't write to the tenant.
+	ChangeUser func(ctx context.Context, user tenant.ID, proven int64, password string) (tenant.USN, error)
 }
 
 // Refusals of writes.
@@ -165,9 +170,13 @@ func onlyMembers(mods []Mod) bool {
 
 // change reads a record, changes it and stores it, if nobody else has meanwhile.
 func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, members bool, change func(*Record) error) error {
+	return d.retry(ctx, func() (Record, error) { return d.writable(ctx, actor, dn, members) }, change)
+}
+
+func (d *Directory) retry(ctx context.Context, read func() (Record, error), change func(*Record) error) error {
 	was := USN(0)
 	for try := 1; ; try++ {
-		rec, err := d.writable(ctx, actor, dn, members)
+		rec, err := read()
 		if err != nil {
 			return err
 		}

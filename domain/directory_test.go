@@ -1,13 +1,16 @@
 package domain_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
 	"skyrealm/domain"
 	"skyrealm/domain/dit"
+	"skyrealm/tenant"
 )
 
 func mods(pairs ...string) []domain.Mod {
@@ -95,5 +98,112 @@ func TestAttributesOfTheirKind(t *testing.T) {
 	err := h.dir.Add(h.ctx, admin, dit.MustParseDN("OU=x,OU=Labs,"+base), mods("objectClass", "organizationalUnit", "sAMAccountName", "x"))
 	if !errors.Is(err, domain.ErrAccessDenied) {
 		t.Error("sAMAccountName of an OU:", err)
+	}
+}
+
+// Accounts that were made in the domain change their own passwords, and
+// administrators set them; for a tenant's user the tenant does, by its rules.
+func TestChangePassword(t *testing.T) {
+	h := newHouse(t)
+	base := h.rep.Info.BaseDN().String()
+	admin := h.rep.BySAM("admin")
+	const first, second, third = "First-Passw0rd", "Sécond-Passw0rd", "Third-Passw0rd"
+	if err := errors.Join(h.dir.Add(h.ctx, admin, dit.MustParseDN("OU=Labs,"+base), mods("objectClass", "organizationalUnit")),
+		h.dir.Add(h.ctx, admin, dit.MustParseDN("CN=svc,OU=Labs,"+base), mods("objectClass", "user")),
+		h.dir.Add(h.ctx, admin, dit.MustParseDN("CN=ws1,OU=AADDC Computers,"+base), mods("objectClass", "computer"))); err != nil {
+		t.Fatal(err)
+	}
+	knows := func(name, password string) {
+		t.Helper()
+		if _, err := h.rep.Authenticate(name, password); err != nil {
+			t.Errorf("%s with %q: %v", name, password, err)
+		}
+	}
+	var policy *domain.PolicyError
+	for _, name := range []string{"svc", "ws1$"} {
+		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(name), first); err != nil {
+			t.Fatal(name, err)
+		}
+		knows(name, first)
+		was := h.rep.BySAM(name)
+		if err := h.dir.ChangePassword(h.ctx, was, second); err != nil {
+			t.Fatal(name, err)
+		}
+		knows(name, second)
+		is := h.rep.BySAM(name)
+		if is.Secrets.KVNO != was.Secrets.KVNO+1 || !is.Secrets.Previous.Equal(was.Secrets.Current) {
+			t.Errorf("%s: kvno %d after %d, or the previous keys are lost", name, is.Secrets.KVNO, was.Secrets.KVNO)
+		}
+		// What was known a change ago is no proof, and short or the same is no change.
+		if err := h.dir.ChangePassword(h.ctx, was, third); !errors.Is(err, domain.ErrConflict) {
+			t.Error("with an old password:", err)
+		}
+		for _, bad := range []string{"", "short1", second, strings.Repeat("x", 257)} {
+			if err := h.dir.ChangePassword(h.ctx, is, bad); !errors.As(err, &policy) {
+				t.Errorf("to %d characters: %v", len(bad), err)
+			}
+		}
+		// Nobody sets another's but an administrator (P05).
+		if err := h.dir.SetPassword(h.ctx, is, is, third); !errors.Is(err, domain.ErrAccessDenied) {
+			t.Error("not an administrator:", err)
+		}
+		knows(name, second)
+	}
+
+	// A tenant's user, first where the process can't write to the tenant.
+	user, usn, err := h.tenant.CreateUser(h.ctx, tenant.NewUser{UPN: "ada@contoso.test", Password: first, Enabled: true,
+		Profile: tenant.Profile{DisplayName: "Ada", MailNickname: "ada"}})
+	if err != nil {
+		t.Fatal(usn, err)
+	}
+	if _, err := h.tenant.ChangePassword(h.ctx, user.ID, first, third); err != nil {
+		t.Fatal(err)
+	}
+	h.sync()
+	ada := h.rep.BySAM("ada")
+	if err := h.dir.ChangePassword(h.ctx, ada, "Fourth-Passw0rd"); !errors.Is(err, domain.ErrTenantPassword) {
+		t.Error("without the tenant:", err)
+	}
+	h.dir.ChangeUser = func(ctx context.Context, user tenant.ID, proven int64, password string) (tenant.USN, error) {
+		usn, err := h.tenant.ChangeProvenPassword(ctx, user, proven, password)
+		if err == nil {
+			h.sync() // as the provisioner does
+		}
+		return usn, err
+	}
+	for _, bad := range []string{"short", second, third, "alllowercase"} {
+		if err := h.dir.ChangePassword(h.ctx, ada, bad); !errors.As(err, &policy) {
+			t.Errorf("to %q: %v", bad, err)
+		}
+	}
+	if err := h.dir.ChangePassword(h.ctx, ada, "Fourth-Passw0rd"); err != nil {
+		t.Fatal(err)
+	}
+	knows("ada", "Fourth-Passw0rd")
+	if _, _, err := h.tenant.SignIn(h.ctx, "ada@contoso.test", "Fourth-Passw0rd"); err != nil {
+		t.Error("in the tenant:", err)
+	}
+	if err := h.dir.ChangePassword(h.ctx, ada, "Fifth-Passw0rd"); !errors.Is(err, domain.ErrConflict) {
+		t.Error("with an old password:", err)
+	}
+	if err := h.dir.SetPassword(h.ctx, admin, ada, "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
+		t.Error("an administrator of the domain, for a tenant's user:", err)
+	}
+	knows("ada", "Fourth-Passw0rd")
+
+	// A synced one.
+	h.user("eve", nil)
+	h.password("eve", "eve", "On-Premises-1")
+	h.sync()
+	if err := h.dir.ChangePassword(h.ctx, h.rep.BySAM("eve"), "Fifth-Passw0rd"); !errors.Is(err, domain.ErrSyncedPassword) {
+		t.Error("synced:", err)
+	}
+	for _, sam := range []string{"krbtgt", "DC1$"} {
+		if err := h.dir.ChangePassword(h.ctx, h.rep.BySAM(sam), "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
+			t.Error(sam, err)
+		}
+		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(sam), "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
+			t.Error(sam, err)
+		}
 	}
 }

@@ -210,7 +210,7 @@ func (w *writer) unicodePwd(t *dit.AttrType, m Mod) error {
 		return &ConstraintError{t.Name, "it takes one value, by replace"}
 	}
 	password, err := cred.ParseUnicodePwd(m.Values[0])
-	if err != nil || len(password) < 7 {
+	if err != nil || checkPassword(password) != nil {
 		return &ConstraintError{t.Name, "the password does not meet the length, complexity or history requirements"}
 	}
 	w.password, w.changed = password, true

@@ -62,29 +62,58 @@ func checkPolicy(password, upn string) error {
 // sealed for the managed domain.
 func (s *Service) ChangePassword(ctx context.Context, id ID, old, new string) (USN, error) {
 	// 1. Is it the user's to change, and does the user know the old one?
-	user, err := s.Store.Object(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	if user.Kind != User {
-		return 0, ErrNotFound
-	}
-	if user.Synced() {
-		return 0, ErrSyncedPassword
-	}
-	was, err := s.Store.Credential(ctx, id)
+	user, was, err := s.changeable(ctx, id)
 	if err != nil {
 		return 0, err
 	}
 	if was == nil || cred.CheckPassword(old) != nil || !was.Digest.Verify(old) {
 		return 0, ErrWrongPassword
 	}
+	return s.change(ctx, &user, was, new)
+}
 
+// ChangeProvenPassword is the same for a user who has shown to know the old
+// password elsewhere: to the managed domain, which knows it as version proven of
+// the user's credential. ErrConflict where the tenant has another by now: what
+// was shown is then no proof any more.
+func (s *Service) ChangeProvenPassword(ctx context.Context, id ID, proven int64, new string) (USN, error) {
+	user, was, err := s.changeable(ctx, id)
+	switch {
+	case err != nil:
+		return 0, err
+	case !user.Enabled:
+		return 0, &SignInError{CodeDisabled}
+	case was == nil || was.Version != proven:
+		return 0, ErrConflict
+	}
+	return s.change(ctx, &user, was, new)
+}
+
+// changeable returns a user who may change the password here, and its credential,
+// nil where there is none.
+func (s *Service) changeable(ctx context.Context, id ID) (Object, *Credential, error) {
+	user, err := s.Store.Object(ctx, id)
+	if err != nil {
+		return Object{}, nil, err
+	}
+	if user.Kind != User {
+		return Object{}, nil, ErrNotFound
+	}
+	if user.Synced() {
+		return Object{}, nil, ErrSyncedPassword
+	}
+	was, err := s.Store.Credential(ctx, id)
+	return user, was, err
+}
+
+// change replaces the credential that the user was seen to know. Both ways to it
+// judge the new password here, so they judge alike (P06).
+func (s *Service) change(ctx context.Context, user *Object, was *Credential, new string) (USN, error) {
 	// 2. Is the new one good? The last password may not be used again.
 	if err := checkPolicy(new, user.UPN); err != nil {
 		return 0, err
 	}
-	if old == new {
+	if was.Digest.Verify(new) {
 		return 0, &PolicyError{"the new password has to differ from the old one"}
 	}
 
@@ -93,11 +122,11 @@ func (s *Service) ChangePassword(ctx context.Context, id ID, old, new string) (U
 	if err != nil {
 		return 0, err
 	}
-	set, err := s.credential(&settings, &user, new, FromChange, was.Version)
+	set, err := s.credential(&settings, user, new, FromChange, was.Version)
 	if err != nil {
 		return 0, err
 	}
-	return s.Store.ReplaceCredential(ctx, set, was.Version, s.record(PasswordChange, &user, &set))
+	return s.Store.ReplaceCredential(ctx, set, was.Version, s.record(PasswordChange, user, &set))
 }
 
 // record tells of one password change in the cloud.
