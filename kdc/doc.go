@@ -20,11 +20,13 @@
 //	reply.go            ticket and reply, encrypted where they are written
 //	replay.go           a request that comes twice
 //	error.go            every refusal, on the wire and in the log
+//	kpasswd.go          password changes, and kpasswd_*.go: who asks, the reply,
+//	                    and a request that comes twice
 //	serve.go            the sockets
 //
 // Sign-ins touch no database: names, keys and groups come from [domain.Replica].
 //
-// References: RFC 4120 (the protocol), RFC 6806 (canonicalization), RFC 3962,
-// RFC 4556, 8636, 8070 (certificates), RFC 8062 (anonymity),
+// References: RFC 4120 (the protocol), RFC 3244 (password changes), RFC 6806
+// (canonicalization), RFC 3962, RFC 4556, 8636, 8070 (certificates), RFC 8062 (anonymity),
 // [MS-KILE] (what Active Directory adds), [MS-PAC].
 package kdc

@@ -24,6 +24,12 @@ func (w *world) listen(alter ...func(*Server)) *Server {
 	for _, a := range alter {
 		a(s)
 	}
+	w.serve(s)
+	return s
+}
+
+// serve runs a server until the test ends.
+func (w *world) serve(s *Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
@@ -33,7 +39,6 @@ func (w *world) listen(alter ...func(*Server)) *Server {
 			w.t.Error(err)
 		}
 	})
-	return s
 }
 
 // gokrb5 is a client that we did not write.

@@ -35,7 +35,8 @@ type Server struct {
 	Handle  Handler
 	Log     *slog.Logger
 	Count   *Counters
-	tooLong func() []byte
+	tooLong func() []byte // answers a length that is none; nil: nothing does
+	readers int           // how many datagrams are answered at a time
 
 	udp *net.UDPConn
 	tcp *net.TCPListener
@@ -54,23 +55,46 @@ func (k *KDC) Listen(addr string) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, maxConns: MaxTCPConns, requestTime: tcpRequestTime}
+	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, readers: runtime.GOMAXPROCS(0)}
+	if err := s.bind(addr); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Listen opens both sockets of the password change service. Its answers wait for a
+// database, so more of them are under way at a time.
+func (p *Kpasswd) Listen(addr string) (*Server, error) {
+	log := p.KDC.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Handle: p.Handle, Log: log, Count: &p.Count.Sockets, readers: maxChanges}
+	if err := s.bind(addr); err != nil {
+		return nil, err
+	}
+	p.local = hostAddress(s.Addr().Addr())
+	return s, nil
+}
+
+func (s *Server) bind(addr string) error {
+	s.maxConns, s.requestTime = MaxTCPConns, tcpRequestTime
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("kdc: %w", err)
+		return fmt.Errorf("kdc: %w", err)
 	}
 	for try := 0; ; try++ {
 		if s.tcp, err = net.ListenTCP("tcp", at); err != nil {
-			return nil, fmt.Errorf("kdc: %w", err)
+			return fmt.Errorf("kdc: %w", err)
 		}
 		got := s.tcp.Addr().(*net.TCPAddr)
 		s.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: got.IP, Port: got.Port, Zone: got.Zone})
 		if err == nil {
-			return s, nil
+			return nil
 		}
 		s.tcp.Close()
 		if at.Port != 0 || try == 10 {
-			return nil, fmt.Errorf("kdc: %w", err)
+			return fmt.Errorf("kdc: %w", err)
 		}
 	}
 }
@@ -94,7 +118,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	// Requests outlive ctx by the time of the drain.
 	work := context.WithoutCancel(ctx)
 	var readers, conns sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range s.readers {
 		readers.Go(func() { fail(s.serveUDP(work)) })
 	}
 	readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
@@ -272,7 +296,9 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 		n := binary.BigEndian.Uint32(head[:])
 		if n > MaxTCPMessage {
 			s.Count.Dropped.Add(1)
-			s.write(c, s.tooLong())
+			if s.tooLong != nil {
+				s.write(c, s.tooLong())
+			}
 			return
 		}
 		var err error

@@ -186,11 +186,13 @@ const (
 	LRAccountExpires  int32 = 7
 )
 
-// Address types (RFC 4120 §7.5.3). Windows clients send their NetBIOS name.
+// Address types (RFC 4120 §7.5.3). Windows clients send their NetBIOS name; a
+// directional address says who of the two speaks (§7.1).
 const (
-	AddrIPv4    int32 = 2
-	AddrIPv6    int32 = 24
-	AddrNetBIOS int32 = 20
+	AddrIPv4        int32 = 2
+	AddrDirectional int32 = 3
+	AddrNetBIOS     int32 = 20
+	AddrIPv6        int32 = 24
 )
 
 // TransitedX500Compress is the one transited encoding (RFC 4120 §3.3.3.2).
