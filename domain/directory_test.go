@@ -150,6 +150,24 @@ func TestChangePassword(t *testing.T) {
 		knows(name, second)
 	}
 
+	// A password that has to be changed first, and one that no longer has.
+	svc := dit.MustParseDN("CN=svc,OU=Labs," + base)
+	for value, must := range map[string]bool{"0": true, "-1": false} {
+		if err := h.dir.Modify(h.ctx, admin, svc, mods("pwdLastSet", value)); err != nil || h.rep.ByDN(svc).MustChange() != must {
+			t.Errorf("pwdLastSet %s: %v", value, err)
+		}
+	}
+	var constraint *domain.ConstraintError
+	if err := h.dir.Modify(h.ctx, admin, svc, mods("pwdLastSet", "133000000000000000")); !errors.As(err, &constraint) {
+		t.Error("pwdLastSet in the past:", err)
+	}
+	if err := h.dir.Modify(h.ctx, admin, svc, mods("pwdLastSet", "0", "unicodePwd", "\"\x00A\x00-\x00n\x00e\x00w\x00-\x001\x00\"\x00")); err != nil || !h.rep.ByDN(svc).MustChange() {
+		t.Error("a new password that has to be changed:", err)
+	}
+	if err := h.dir.ChangePassword(h.ctx, h.rep.ByDN(svc), first); err != nil || h.rep.ByDN(svc).MustChange() {
+		t.Error("the change that it is for:", err)
+	}
+
 	// A tenant's user, first where the process can't write to the tenant.
 	user, usn, err := h.tenant.CreateUser(h.ctx, tenant.NewUser{UPN: "ada@contoso.test", Password: first, Enabled: true,
 		Profile: tenant.Profile{DisplayName: "Ada", MailNickname: "ada"}})

@@ -20,6 +20,7 @@ type writer struct {
 	now      time.Time
 	password string
 	changed  bool // there is a new password
+	expired  bool // which has to be changed before it is used
 }
 
 // plain are the attributes that hold what their owner puts there.
@@ -37,6 +38,7 @@ var owners = map[string][]Kind{
 	"servicePrincipalName": {User, Computer},
 	"userAccountControl":   {User, Computer},
 	"unicodePwd":           {User, Computer},
+	"pwdLastSet":           {User, Computer},
 	attrDelegateTo:         {User, Computer},
 	attrActFor:             {User, Computer},
 	attrEncTypes:           {User, Computer},
@@ -74,6 +76,8 @@ func (w *writer) modify(m Mod) error {
 		return w.uac(t, m)
 	case "unicodePwd":
 		return w.unicodePwd(t, m)
+	case "pwdLastSet":
+		return w.pwdLastSet(t, m)
 	case "member":
 		return w.member(m)
 	case attrDelegateTo:
@@ -217,6 +221,24 @@ func (w *writer) unicodePwd(t *dit.AttrType, m Mod) error {
 	return nil
 }
 
+// pwdLastSet takes the two values that AD takes: 0, by which the password has to be
+// changed before it is used, and -1, by which it counts as changed now ([MS-ADTS]
+// §3.1.1.5.3.2).
+func (w *writer) pwdLastSet(t *dit.AttrType, m Mod) error {
+	if m.Op != ModReplace || len(m.Values) != 1 {
+		return &ConstraintError{t.Name, "it takes one value, by replace"}
+	}
+	switch string(m.Values[0]) {
+	case "0":
+		w.rec.Secrets.Set, w.expired = time.Time{}, true
+	case "-1":
+		w.rec.Secrets.Set = w.now
+	default:
+		return &ConstraintError{t.Name, "it can be set to 0 or -1"}
+	}
+	return nil
+}
+
 // member changes a group's own list. Values are names; the list holds keys.
 func (w *writer) member(m Mod) error {
 	was := make([][]byte, len(w.rec.Members))
@@ -271,6 +293,9 @@ func (w *writer) finish() error {
 		return &ConstraintError{"unicodePwd", "the password can't be used"}
 	}
 	s := Secrets{KVNO: r.Secrets.KVNO + 1, Set: w.now, Previous: r.Secrets.Current}
+	if w.expired {
+		s.Set = time.Time{}
+	}
 	s.Current = legacy.WithKVNO(s.KVNO)
 	r.Secrets = s
 	return nil

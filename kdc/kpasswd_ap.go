@@ -52,7 +52,7 @@ func (c *change) openChangePW() (*keyVersion, error) {
 	if c.tgt.Unmarshal(c.tgtPlain) != nil {
 		return nil, refuse(krb5.ErrBadIntegrity, "malformed ticket")
 	}
-	if err := c.checkTGTTimes(); err != nil {
+	if err := c.checkTimes(&c.tgt); err != nil {
 		return nil, err
 	}
 	start := c.tgt.StartTime
@@ -68,12 +68,16 @@ func (c *change) openChangePW() (*keyVersion, error) {
 
 // owner finds the account that the ticket was issued to, by the SID in its PAC.
 func (c *change) owner(v *keyVersion) error {
-	p, err := c.openPAC(v)
+	p, err := c.genuine(&c.tgt, krb5.ErrTGTRevoked, v.key, nil, v.key)
 	if err != nil {
 		return err
 	}
 	if p.Requestor != "" || p.Attributes != nil {
 		return refuse(krb5.ErrNotUs, "a TGT under another name")
+	}
+	// A service that acts for somebody does not do so here, whatever it may.
+	if p.Delegation != nil {
+		return refuse(krb5.ErrPolicy, "a ticket that was got by delegation")
 	}
 	if p.Logon.LogonDomainID != c.k.Replica.Info.SID {
 		return refuse(krb5.ErrTGTRevoked, "the PAC is of no account of ours")
@@ -93,24 +97,15 @@ func (c *change) owner(v *keyVersion) error {
 // key that it chose for this exchange (RFC 3244 §2: there has to be one).
 func (c *change) openSubkey() error {
 	var err error
-	if c.session, err = etype.NewKey(etype.ID(c.tgt.Key.Type), c.tgt.Key.Expose()); err != nil {
-		return refuse(krb5.ErrBadIntegrity, "the ticket's session key is none")
-	}
-	if c.ap.Authenticator.EType != int32(c.session.ID()) {
-		return refuse(krb5.ErrBadIntegrity, "the authenticator is under another type of key")
-	}
-	if c.authPlain, err = c.session.Decrypt(c.authPlain[:0], c.ap.Authenticator.Cipher, krb5.UsageAPReqAuthenticator); err != nil {
-		return refuse(krb5.ErrBadIntegrity, "the authenticator does not decrypt")
+	if c.session, err = c.readAuthenticator(krb5.UsageAPReqAuthenticator); err != nil {
+		return err
 	}
 	a := &c.auth
-	switch {
-	case a.Unmarshal(c.authPlain) != nil:
-		return refuse(krb5.ErrBadIntegrity, "malformed authenticator")
-	case a.CRealm != c.tgt.CRealm || !a.CName.Equal(c.tgt.CName):
-		return refuse(krb5.ErrBadMatch, "the authenticator names another client")
-	case !c.current(a.CTime):
-		return refuse(krb5.ErrSkew, "the client's clock is off")
-	case a.Subkey.IsZero():
+	// What was lent to make armor with is good for nothing else (RFC 6113 §5.4.1.1).
+	if a.AuthData.Contains(krb5.ADFXArmor) || c.tgt.AuthData.Contains(krb5.ADFXArmor) {
+		return refuse(krb5.ErrPolicy, "good for FAST armor only")
+	}
+	if a.Subkey.IsZero() {
 		return refuse(krb5.ErrNoKey, "no subkey")
 	}
 	if c.subkey, err = etype.NewKey(etype.ID(a.Subkey.Type), a.Subkey.Expose()); err != nil {

@@ -63,6 +63,7 @@ func newHouse(t testing.TB) *house {
 	group.Kind, group.Class, group.UAC, group.Members = domain.Group, "group", 0, []domain.ID{h.rep.BySAM("root").Key}
 	group.Attrs = map[string][][]byte{"groupType": {[]byte(domain.GroupGlobalSecurity)}}
 	h.put(group)
+	h.rep.Info.Administrators = group.GUID
 	return h
 }
 
@@ -512,6 +513,19 @@ func TestKpasswdRefusals(t *testing.T) {
 		{"another session key", func(q *changing) { q.session = other.session }, krb5.ErrBadIntegrity},
 		{"another client in the authenticator", func(q *changing) { q.auth.CName = krb5.Principal(1, "alice") }, krb5.ErrBadMatch},
 		{"an old authenticator", func(q *changing) { q.auth.CTime = h.now.Add(-6 * time.Minute) }, krb5.ErrSkew},
+		{"lent for armor", func(q *changing) { q.auth.AuthData = krb5.AuthorizationData{{Type: krb5.ADFXArmor, Data: []byte{}}} }, krb5.ErrPolicy},
+		{"got by delegation", func(q *changing) {
+			forge(q, krbtgt, func(p *krb5.EncTicketPart) {
+				all, err := pac.Parse(p.PAC)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all.Delegation = &pac.Delegation{Target: "kadmin/changepw", Transited: []string{"web@" + testRealm}}
+				if p.PAC, err = all.Sign(nil, krbtgt, krbtgt, nil); err != nil {
+					t.Fatal(err)
+				}
+			})
+		}, krb5.ErrPolicy},
 		{"no subkey", func(q *changing) { q.auth.Subkey = krb5.EncryptionKey{} }, krb5.ErrNoKey},
 		{"KRB-PRIV under the session key", func(q *changing) { q.subkey = q.session }, krb5.ErrBadIntegrity},
 		{"another sequence number", func(q *changing) { q.part.SeqNumber++ }, krb5.ErrBadOrder},

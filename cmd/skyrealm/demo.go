@@ -71,17 +71,17 @@ func (c *demoCmd) Run(e *env) error {
 // startAnywhere starts the service on the usual ports, or on free ones where
 // another program has one of those.
 func startAnywhere(ctx context.Context, dir string, log *slog.Logger) (*service, error) {
-	usual := serveCmd{Data: dir, KeepEvents: tenant.RecordsKept, LogItems: tenant.LogItems, Roles: "tenant,provision,domain", Listen: "127.0.0.1", HTTPS: ":10443", KDC: ":10088", LDAP: ":10389", LDAPS: ":10636"}
+	usual := serveCmd{Data: dir, KeepEvents: tenant.RecordsKept, LogItems: tenant.LogItems, Roles: "tenant,provision,domain", Listen: "127.0.0.1", HTTPS: ":10443", KDC: ":10088", Kpasswd: ":10464", LDAP: ":10389", LDAPS: ":10636"}
 	cfg, err := usual.config()
 	if err != nil {
 		return nil, err
 	}
-	if l, err := bind(cfg, &kdc.KDC{}); err == nil {
+	if l, err := bind(cfg, &kdc.Kpasswd{KDC: &kdc.KDC{}}); err == nil {
 		l.close()
 		return start(ctx, cfg, log)
 	}
 	free := usual
-	free.HTTPS, free.KDC, free.LDAP, free.LDAPS = ":0", ":0", ":0", ":0"
+	free.HTTPS, free.KDC, free.Kpasswd, free.LDAP, free.LDAPS = ":0", ":0", ":0", ":0", ":0"
 	if cfg, err = free.config(); err != nil {
 		return nil, err
 	}

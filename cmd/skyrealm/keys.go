@@ -53,6 +53,14 @@ func loadKeys(dir, tenantDomain string, r roles, create bool) (*keys, error) {
 			return nil, err
 		}
 	}
+	if r.domain && !r.tenant {
+		// A process of the domain's alone changes the passwords of cloud-only users
+		// where it is given the tenant's ring, and says that it can't where not: the
+		// digests are none of its business otherwise.
+		if k.tenantRing, err = keyFile(dir, tenantRingFile, false, newRing, cred.ParseRing); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	if r.provision || r.domain {
 		if k.domainRing, err = keyFile(dir, domainRingFile, create, newRing, cred.ParseRing); err != nil {
 			return nil, err
@@ -80,7 +88,7 @@ func keyFile[T any](dir, name string, create bool, fresh func() ([]byte, error),
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return none, fmt.Errorf("the key file %s is missing: put it back from your backup", path)
+		return none, &missingKeyError{path}
 	}
 	if err != nil {
 		return none, err
@@ -91,6 +99,15 @@ func keyFile[T any](dir, name string, create bool, fresh func() ([]byte, error),
 	}
 	return v, nil
 }
+
+// missingKeyError is a key file that is not there.
+type missingKeyError struct{ path string }
+
+func (e *missingKeyError) Error() string {
+	return fmt.Sprintf("the key file %s is missing: put it back from your backup", e.path)
+}
+
+func (e *missingKeyError) Unwrap() error { return fs.ErrNotExist }
 
 func newRing() ([]byte, error) {
 	r, err := cred.NewRing(rand.Reader)

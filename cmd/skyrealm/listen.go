@@ -15,11 +15,12 @@ import (
 // started: a port in use is known at once.
 type listeners struct {
 	https, ldap, ldaps net.Listener
-	kdc                *kdc.Server
+	kdc, kpasswd       *kdc.Server
 }
 
-// k is the KDC that the Kerberos sockets will serve.
-func bind(cfg config, k *kdc.KDC) (_ *listeners, err error) {
+// p is the password service that its sockets will serve, and its KDC the Kerberos
+// sockets.
+func bind(cfg config, p *kdc.Kpasswd) (_ *listeners, err error) {
 	l := &listeners{}
 	defer func() {
 		if err != nil {
@@ -34,8 +35,11 @@ func bind(cfg config, k *kdc.KDC) (_ *listeners, err error) {
 	if !cfg.roles.domain {
 		return l, nil
 	}
-	if l.kdc, err = k.Listen(cfg.kdc); err != nil {
+	if l.kdc, err = p.KDC.Listen(cfg.kdc); err != nil {
 		return nil, listenError("--kdc", cfg.kdc, err)
+	}
+	if l.kpasswd, err = p.Listen(cfg.kpasswd); err != nil {
+		return nil, listenError("--kpasswd", cfg.kpasswd, err)
 	}
 	if l.ldap, err = listenTCP("--ldap", cfg.ldap); err != nil {
 		return nil, err
@@ -52,8 +56,10 @@ func (l *listeners) close() {
 			ln.Close()
 		}
 	}
-	if l.kdc != nil {
-		l.kdc.Close()
+	for _, s := range []*kdc.Server{l.kdc, l.kpasswd} {
+		if s != nil {
+			s.Close()
+		}
 	}
 }
 

@@ -46,3 +46,20 @@ func domainMetrics(r *prometheus.Registry, k *kdc.KDC, l *ldapsrv.Server, rep *d
 	gauge("skyrealm_domain_objects", "Objects of the managed domain in memory.", func() float64 { return float64(rep.Len()) })
 	gauge("skyrealm_domain_tenant_usn", "The tenant's USN that the managed domain reflects.", func() float64 { _, usn := rep.USN(); return float64(usn) })
 }
+
+// kpasswdMetrics shows what became of requests to change passwords.
+func kpasswdMetrics(r *prometheus.Registry, p *kdc.Kpasswd) {
+	counter := func(name, help string, labels prometheus.Labels, get func() uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, func() float64 { return float64(get()) }))
+	}
+	for result, name := range map[krb5.KpasswdResult]string{
+		krb5.KpasswdSuccess: "success", krb5.KpasswdMalformed: "malformed", krb5.KpasswdHardError: "hard_error", krb5.KpasswdAuthError: "auth_error",
+		krb5.KpasswdSoftError: "soft_error", krb5.KpasswdAccessDenied: "access_denied", krb5.KpasswdBadVersion: "bad_version",
+		krb5.KpasswdInitialFlagNeeded: "initial_flag_needed",
+	} {
+		counter("skyrealm_kpasswd_requests_total", "Requests to change or set a password, by their result.", prometheus.Labels{"result": name},
+			func() uint64 { return p.Count.Results(result) })
+	}
+	counter("skyrealm_kpasswd_dropped_total", "Datagrams and messages to the password service that were no request.", nil, p.Count.Sockets.Dropped.Load)
+	counter("skyrealm_kpasswd_panics_total", "Requests that ended in a panic, which is a fault of the program.", nil, p.Count.Sockets.Panics.Load)
+}

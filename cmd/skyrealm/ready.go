@@ -33,6 +33,7 @@ type ready struct {
 	DC                string `json:"dc"`
 	HTTPS             string `json:"https,omitempty"`
 	KDC               string `json:"kdc,omitempty"`
+	Kpasswd           string `json:"kpasswd,omitempty"`
 	LDAP              string `json:"ldap,omitempty"`
 	LDAPS             string `json:"ldaps,omitempty"`
 	CAFile            string `json:"caFile"`
@@ -93,13 +94,14 @@ func (r *ready) krb5Conf() string {
 %[7]s
 [realms]
     %[1]s = {
-        kdc = %[3]s%[5]s
+        kdc = %[3]s
+        kpasswd_server = %[8]s%[5]s
     }
 
 [domain_realm]
     .%[2]s = %[1]s
     %[2]s = %[1]s
-%[6]s`, r.Realm, r.Domain, r.KDC, r.Krb5Conf, mit, heimdal, moduli)
+%[6]s`, r.Realm, r.Domain, r.KDC, r.Krb5Conf, mit, heimdal, moduli, r.Kpasswd)
 }
 
 // reach is an address that a client on this machine can connect to.
@@ -124,6 +126,7 @@ func (r *ready) printNextSteps(w io.Writer, data string) {
 	}
 	if r.KDC != "" {
 		fmt.Fprintf(&b, "  Kerberos          %s, UDP and TCP\n", r.KDC)
+		fmt.Fprintf(&b, "  kpasswd           %s, UDP and TCP\n", r.Kpasswd)
 		fmt.Fprintf(&b, "  LDAP, LDAPS       %s, %s\n", r.LDAP, r.LDAPS)
 	}
 	admin, _, _ := strings.Cut(r.AdminUPN, "@")

@@ -21,12 +21,13 @@ type serveCmd struct {
 	TenantDomain string `help:"The tenant's domain, for the first start (contoso.test)." env:"SKYREALM_TENANT_DOMAIN" placeholder:"NAME"`
 	Domain       string `help:"The managed domain, for the first start (aadds. and the tenant's)." env:"SKYREALM_DOMAIN" placeholder:"NAME"`
 
-	Roles  string `help:"What this process does, of tenant, provision and domain." default:"tenant,provision,domain" env:"SKYREALM_ROLES"`
-	Listen string `help:"Address to listen on." default:"127.0.0.1" env:"SKYREALM_LISTEN" placeholder:"IP"`
-	HTTPS  string `help:"HTTPS port; :0 picks a free one, here and below." name:"https" default:":10443" env:"SKYREALM_HTTPS" placeholder:":PORT"`
-	KDC    string `help:"Kerberos port, UDP and TCP." name:"kdc" default:":10088" env:"SKYREALM_KDC" placeholder:":PORT"`
-	LDAP   string `help:"LDAP port." name:"ldap" default:":10389" env:"SKYREALM_LDAP" placeholder:":PORT"`
-	LDAPS  string `help:"LDAP over TLS port." name:"ldaps" default:":10636" env:"SKYREALM_LDAPS" placeholder:":PORT"`
+	Roles   string `help:"What this process does, of tenant, provision and domain." default:"tenant,provision,domain" env:"SKYREALM_ROLES"`
+	Listen  string `help:"Address to listen on." default:"127.0.0.1" env:"SKYREALM_LISTEN" placeholder:"IP"`
+	HTTPS   string `help:"HTTPS port; :0 picks a free one, here and below." name:"https" default:":10443" env:"SKYREALM_HTTPS" placeholder:":PORT"`
+	KDC     string `help:"Kerberos port, UDP and TCP." name:"kdc" default:":10088" env:"SKYREALM_KDC" placeholder:":PORT"`
+	Kpasswd string `help:"Password change (kpasswd) port, UDP and TCP." name:"kpasswd" default:":10464" env:"SKYREALM_KPASSWD" placeholder:":PORT"`
+	LDAP    string `help:"LDAP port." name:"ldap" default:":10389" env:"SKYREALM_LDAP" placeholder:":PORT"`
+	LDAPS   string `help:"LDAP over TLS port." name:"ldaps" default:":10636" env:"SKYREALM_LDAPS" placeholder:":PORT"`
 
 	AlsoKnownAs []string `help:"More names for the server's certificate, for clients that call it by another service's." name:"also-known-as" env:"SKYREALM_ALSO_KNOWN_AS" placeholder:"NAME"`
 
@@ -69,7 +70,8 @@ type config struct {
 	tenantDomain, domain string // "" where the stored ones hold
 	roles                roles
 	listen               string
-	https, kdc           string
+	https                string
+	kdc, kpasswd         string
 	ldap, ldaps          string
 	alsoKnownAs          []string
 	allowRC4             bool
@@ -116,7 +118,7 @@ func (c *serveCmd) config() (config, error) {
 		flag, in string
 		out      *string
 	}{
-		{"--https", c.HTTPS, &cfg.https}, {"--kdc", c.KDC, &cfg.kdc}, {"--ldap", c.LDAP, &cfg.ldap}, {"--ldaps", c.LDAPS, &cfg.ldaps},
+		{"--https", c.HTTPS, &cfg.https}, {"--kdc", c.KDC, &cfg.kdc}, {"--kpasswd", c.Kpasswd, &cfg.kpasswd}, {"--ldap", c.LDAP, &cfg.ldap}, {"--ldaps", c.LDAPS, &cfg.ldaps},
 	} {
 		port := strings.TrimPrefix(p.in, ":")
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {

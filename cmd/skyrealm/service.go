@@ -51,6 +51,7 @@ type service struct {
 	info   domain.Info
 	rep    *domain.Replica
 	kdc    *kdc.KDC
+	passwd *kdc.Kpasswd
 
 	edges   sync.WaitGroup // what answers clients
 	work    sync.WaitGroup // what they need until they are drained
@@ -81,7 +82,8 @@ func start(ctx context.Context, cfg config, log *slog.Logger) (_ *service, err e
 		return nil, err
 	}
 	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4, RequireArmor: cfg.requireArmor}, Log: log.With("part", "kdc")}
-	if s.ln, err = bind(cfg, s.kdc); err != nil {
+	s.passwd = &kdc.Kpasswd{KDC: s.kdc}
+	if s.ln, err = bind(cfg, s.passwd); err != nil {
 		return nil, err
 	}
 
@@ -304,12 +306,20 @@ func (s *service) serve() error {
 			return err
 		}
 		edge("kdc", func() error { return s.ln.kdc.Serve(s.ctx) })
-		l := &ldapsrv.Server{Replica: s.rep, Directory: &domain.Directory{Replica: s.rep, Store: s.domain, Now: time.Now, Rand: rand.Reader},
+		dir := &domain.Directory{Replica: s.rep, Store: s.domain, Now: time.Now, Rand: rand.Reader}
+		if s.tenant != nil {
+			dir.ChangeUser = s.tenant.ChangeProvenPassword
+		}
+		s.passwd.Directory = dir
+		edge("kpasswd", func() error { return s.ln.kpasswd.Serve(s.ctx) })
+		l := &ldapsrv.Server{Replica: s.rep, Directory: dir,
 			TLS: s.tls, Now: time.Now, Log: s.log.With("part", "ldap"), Version: version()}
 		domainMetrics(metrics, s.kdc, l, s.rep)
+		kpasswdMetrics(metrics, s.passwd)
 		edge("ldap", func() error { return l.Serve(s.ctx, s.ln.ldap, false) })
 		edge("ldaps", func() error { return l.Serve(s.ctx, s.ln.ldaps, true) })
-		s.ready.KDC, s.ready.LDAP, s.ready.LDAPS = reach(s.ln.kdc.Addr().String()), reach(s.ln.ldap.Addr().String()), reach(s.ln.ldaps.Addr().String())
+		s.ready.KDC, s.ready.Kpasswd = reach(s.ln.kdc.Addr().String()), reach(s.ln.kpasswd.Addr().String())
+		s.ready.LDAP, s.ready.LDAPS = reach(s.ln.ldap.Addr().String()), reach(s.ln.ldaps.Addr().String())
 	}
 	if s.cfg.roles.tenant {
 		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}

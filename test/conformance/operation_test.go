@@ -19,7 +19,7 @@ import (
 )
 
 // freePorts are flags that no other program is in the way of.
-var freePorts = []string{"--https", ":0", "--kdc", ":0", "--ldap", ":0", "--ldaps", ":0"}
+var freePorts = []string{"--https", ":0", "--kdc", ":0", "--kpasswd", ":0", "--ldap", ":0", "--ldaps", ":0"}
 
 // refusesToStart: the service ends with a status and one line that says why.
 func refusesToStart(t *testing.T, want string, flags ...string) {
@@ -56,7 +56,7 @@ func TestRefusalsToStart(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.Dir, "ready.json")); err != nil {
 		t.Errorf("the refused start took the running server's ready.json: %v", err)
 	}
-	for flag, addr := range map[string]string{"--https": s.HTTPS, "--ldap": s.LDAP, "--ldaps": s.LDAPS, "--kdc": s.KDC} {
+	for flag, addr := range map[string]string{"--https": s.HTTPS, "--ldap": s.LDAP, "--ldaps": s.LDAPS, "--kdc": s.KDC, "--kpasswd": s.Kpasswd} {
 		_, port, _ := net.SplitHostPort(addr)
 		elsewhere := filepath.Join(t.TempDir(), "data")
 		refusesToStart(t, addr+" is in use by another program ("+flag+" chooses another port", "--data", elsewhere, flag, ":"+port)
@@ -151,7 +151,7 @@ func TestRoles(t *testing.T) {
 	harness.StartIn(t, share("keys/domain.ring", "keys/domain.pem", "keys/envelope.pem"), "--database", db, "--roles", "provision")
 	replicas := []*world{
 		{Server: harness.StartIn(t, share("keys/domain.ring"), "--database", db, "--roles", "domain")},
-		{Server: harness.StartIn(t, share("keys/domain.ring"), "--database", db, "--roles", "domain")},
+		{Server: harness.StartIn(t, share("keys/domain.ring", "keys/tenant.ring"), "--database", db, "--roles", "domain")},
 	}
 	if tenant.KDC != "" || tenant.LDAP != "" || replicas[0].HTTPS != "" {
 		t.Errorf("the roles listen on too much: %+v and %+v", tenant.Ready, replicas[0].Ready)
@@ -167,6 +167,24 @@ func TestRoles(t *testing.T) {
 		})
 		domain.ldap(t, "ada@contoso.test", adaPassword).run("", "ldapwhoami")
 	}
+
+	// What the tenant keeps is changed by a replica that has the tenant's ring; one
+	// that has not says where to go.
+	const first, second = "Rolled-Out-0", "Rolled-Out-1"
+	tenant.cloudUser(t, "roland", first)
+	for i, domain := range replicas {
+		k := domain.mit(t)
+		harness.WaitFor(t, "the replica to know roland", func() error {
+			_, err := k.Try(first+"\n", k.program, "roland")
+			return err
+		})
+		out, code := k.kpasswd("roland", first, second)
+		if told := []string{"Access denied: this server can't change passwords that the tenant keeps; change it in the tenant", "Password changed"}[i]; code != 2-2*i || !strings.Contains(out, told) {
+			t.Errorf("kpasswd by replica %d: status %d\n%s", i, code, out)
+		}
+	}
+	replicas[1].mit(t).kinit(second, "roland")
+	tenant.signsIn(t, "roland@contoso.test", second)
 }
 
 // TestWithoutRoot runs the service as a user without any right, with a private

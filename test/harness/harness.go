@@ -40,6 +40,7 @@ type Ready struct {
 	DC                string
 	HTTPS             string
 	KDC               string
+	Kpasswd           string
 	LDAP              string
 	LDAPS             string
 	CAFile            string
@@ -138,7 +139,7 @@ func start(t testing.TB, dir string, as *syscall.Credential, flags []string) *Se
 		t.Fatal(err)
 	}
 	s := &Server{Dir: dir, t: t, log: log, as: as}
-	s.args = append([]string{"serve", "--data", s.Dir, "--debug", "--https", ":0", "--kdc", ":0", "--ldap", ":0", "--ldaps", ":0"}, flags...)
+	s.args = append([]string{"serve", "--data", s.Dir, "--debug", "--https", ":0", "--kdc", ":0", "--kpasswd", ":0", "--ldap", ":0", "--ldaps", ":0"}, flags...)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
