@@ -67,6 +67,9 @@ type Server struct {
 	// Certify issues certificates that sign users in to the managed domain; nil
 	// where the key for it is kept elsewhere.
 	Certify graph.Certify
+	// KDCProxy answers Kerberos messages of clients that reach no other port; nil
+	// where this process has no part in the domain.
+	KDCProxy KDCProxy
 	// Ready returns why this process can't serve now; nil is always ready.
 	Ready func(ctx context.Context) error
 }
@@ -181,6 +184,8 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 	// A stream has no length; what it holds at a time is bounded there.
 	root.With(e.authenticate, permit(sync.Allowed), bounded(math.MaxInt64, problem.Write)).
 		Post("/sync/v1/passwordhashes:stream", agents.Stream)
+
+	root.With(bounded(maxProxy, problem.Write)).Post("/kdcproxy", e.kdcProxy)
 
 	// Agents of the real service. The token is in the body; every answer is theirs.
 	root.With(e.timed, recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).

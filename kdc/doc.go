@@ -22,11 +22,12 @@
 //	error.go            every refusal, on the wire and in the log
 //	kpasswd.go          password changes, and kpasswd_*.go: who asks, the reply,
 //	                    and a request that comes twice
+//	proxy.go            messages that come through HTTPS
 //	serve.go            the sockets
 //
 // Sign-ins touch no database: names, keys and groups come from [domain.Replica].
 //
 // References: RFC 4120 (the protocol), RFC 3244 (password changes), RFC 6806
 // (canonicalization), RFC 3962, RFC 4556, 8636, 8070 (certificates), RFC 8062 (anonymity),
-// [MS-KILE] (what Active Directory adds), [MS-PAC].
+// [MS-KILE] (what Active Directory adds), [MS-PAC], [MS-KKDCP] (HTTPS).
 package kdc

@@ -46,6 +46,7 @@ missing() {
   have_postgres || echo postgresql
   have kinit || echo krb5-user
   have_pkinit || echo krb5-pkinit # kinit's part that signs in with certificates
+  compgen -G '/usr/lib/*/krb5/plugins/tls/k5tls.so' >/dev/null || echo krb5-k5tls # a KDC over HTTPS
   have ldapsearch || echo ldap-utils
   have curl || echo curl
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does

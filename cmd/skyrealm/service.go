@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -324,7 +325,7 @@ func (s *service) serve() error {
 	if s.cfg.roles.tenant {
 		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}
 		if s.rep != nil {
-			a.Reached, a.Forms = s.rep.WaitTenant, s.rep.Forms
+			a.Reached, a.Forms, a.KDCProxy = s.rep.WaitTenant, s.rep.Forms, kdcProxy(&kdc.Proxy{KDC: s.kdc, Kpasswd: s.passwd})
 		}
 		if s.signIn != nil {
 			a.Certify = func(user *tenant.Object, order graph.CertificateOrder) (*x509.Certificate, error) {
@@ -343,6 +344,21 @@ func (s *service) serve() error {
 		s.ready.HTTPS = reach(s.ln.https.Addr().String())
 	}
 	return nil
+}
+
+// kdcProxy lets HTTPS hand messages to the KDC, which it does not know, in this
+// process and by no socket.
+func kdcProxy(p *kdc.Proxy) api.KDCProxy {
+	return func(ctx context.Context, message []byte, from netip.AddrPort) ([]byte, error) {
+		reply, err := p.Handle(ctx, message, from)
+		switch {
+		case errors.Is(err, kdc.ErrProxyMessage):
+			err = api.ErrProxyMessage
+		case errors.Is(err, kdc.ErrProxyRealm):
+			err = api.ErrProxyRealm
+		}
+		return reply, err
+	}
 }
 
 // tidy gives back names in quarantine and drops old records, every hour.

@@ -26,6 +26,7 @@ func TestPasswordChange(t *testing.T) {
 		{"Heimdal kpasswd", testHeimdalKpasswd},
 		{"password that has to be changed", testExpired},
 		{"administrator", testSetPassword},
+		{"HTTPS", testKDCProxy},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, w) })
 	}
@@ -217,4 +218,45 @@ func testSetPassword(t *testing.T, w *world) {
 	says(t, w.Log(), "the password of this account can't be set here", "no such target", "no administrator")
 	w.mit(t).kinit(new, "LAB1$")
 	w.mit(t).kinit(adaPassword, "ada")
+}
+
+// testKDCProxy: MIT's programs over HTTPS alone ([MS-KKDCP]).
+func testKDCProxy(t *testing.T, w *world) {
+	const first, second = "Before-HTTPS-0", "Changed-Over-HTTPS-1"
+	w.reached(t, w.cloudUser(t, "proxima", first))
+	k := w.mit(t)
+	conf := func(realm string) string {
+		return file(t, "https.conf", fmt.Sprintf(`[libdefaults]
+default_realm = %[1]s
+dns_lookup_kdc = false
+dns_canonicalize_hostname = false
+[realms]
+%[1]s = {
+  kdc = https://%[2]s/KdcProxy
+  kpasswd_server = https://%[2]s/KdcProxy
+  http_anchors = FILE:%[3]s
+}
+`, realm, w.HTTPS, w.CAFile))
+	}
+	k.Setenv("KRB5_CONFIG", conf(w.Realm))
+	says(t, k.traced(first, "proxima"), "Resolving hostname 127.0.0.1", "HTTPS request to https 127.0.0.1")
+	k.Run("", harness.Need(t, "kvno"), "HOST/lab1."+w.Domain)
+	out, code := k.kpasswd("proxima", first, "short")
+	if code != 2 {
+		t.Errorf("status %d", code)
+	}
+	says(t, out, "Password change rejected: a password has 8 to 256 characters")
+	if out, code := k.kpasswd("proxima", first, second); code != 0 {
+		t.Errorf("status %d\n%s", code, out)
+	}
+	k.kinit(second, "proxima")
+	w.changed(t, "proxima", first, second)
+	says(t, k.refused("wrong", "proxima"), "Password incorrect")
+
+	other := w.mit(t)
+	other.Setenv("KRB5_CONFIG", conf("OTHER.TEST"))
+	says(t, other.refused(second, "proxima@OTHER.TEST"), "Cannot contact any KDC for realm 'OTHER.TEST'")
+	if a := w.curl(t, "/KdcProxy", "--data-binary", "no message"); a.status != 400 || a.str("error", "code") == "" {
+		t.Errorf("what is no message: %d %s", a.status, a.text)
+	}
 }
