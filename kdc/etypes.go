@@ -25,7 +25,10 @@ func (p *Policy) allowed(o *domain.Object, l *cred.Legacy, id etype.ID) bool {
 		return o.EncTypes.Has(id)
 	}
 	// The key of type 23 never stands among the others.
-	return id != etype.RC4 || p.AllowRC4 || len(l.Keys) == 0
+	if id == etype.RC4 && !p.AllowRC4 && len(l.Keys) > 0 {
+		return false
+	}
+	return true
 }
 
 // listed reports whether the client can use an etype.

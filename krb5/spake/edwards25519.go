@@ -113,7 +113,8 @@ func (c edwards) result(role Role, w *[scalarSize]byte, private, peer []byte) ([
 	}
 	p.Subtract(p, c.mask(!role, w))
 	p.MultByCofactor(p)
-	if p.ScalarMult(s, p).Equal(none) == 1 {
+	p.ScalarMult(s, p)
+	if p.Equal(none) == 1 {
 		return nil, ErrElement
 	}
 	return p.Bytes(), nil
