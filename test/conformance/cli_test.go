@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,14 @@ func testCommandLine(t *testing.T, w *world) {
 
 // testNextSteps: what the service prints for newcomers to paste works as it stands.
 func testNextSteps(t *testing.T, w *world) {
-	told := pasted(t, w.Log(), "Next, in another terminal:\n", "\nCtrl-C stops it.")
+	const end = "\nCtrl-C stops it."
+	harness.WaitFor(t, "the commands to be printed", func() error { // which is after ready.json
+		if !strings.Contains(w.Log(), end) {
+			return errors.New("they are not there yet")
+		}
+		return nil
+	})
+	told := pasted(t, w.Log(), "Next, in another terminal:\n", end)
 	for _, got := range []string{"krbtgt/AADDS.CONTOSO.TEST@", "cn: Administrator of contoso.test", `"access_token":"`, "1 user, 0 groups and 1 password taken",
 		"web.keytab: keys of HTTP/web.aadds.contoso.test"} {
 		if !strings.Contains(told, got) {
