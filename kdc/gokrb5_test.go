@@ -17,7 +17,12 @@ import (
 // listen serves the world's KDC on loopback until the test ends.
 func (w *world) listen(alter ...func(*Server)) *Server {
 	w.t.Helper()
-	s, err := w.kdc.Listen("127.0.0.1:0")
+	return w.listenOn("127.0.0.1:0", alter...)
+}
+
+func (w *world) listenOn(addr string, alter ...func(*Server)) *Server {
+	w.t.Helper()
+	s, err := w.kdc.Listen(addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -164,36 +164,6 @@ func (s *Server) closeAll() {
 	}
 }
 
-// serveUDP is one of several readers of the same socket.
-func (s *Server) serveUDP(ctx context.Context) error {
-	buf := make([]byte, MaxUDPRequest) // a longer datagram is cut, and so malformed
-	for failures := 0; ; {
-		n, from, err := s.udp.ReadFromUDPAddrPort(buf)
-		switch {
-		case errors.Is(err, net.ErrClosed), isTimeout(err):
-			return nil
-		case err != nil:
-			// On Linux an ICMP error of an earlier reply can come back here,
-			// and is no fault of the socket; a hundred in a row are.
-			if failures++; failures == 100 {
-				return fmt.Errorf("kdc: udp: %w", err)
-			}
-			continue
-		}
-		failures = 0
-		if reply := s.Handle(ctx, buf[:n], from, false); reply != nil {
-			// A reply that does not get through is one that got lost: the client
-			// asks again.
-			_, _ = s.udp.WriteToUDPAddrPort(reply, from)
-		}
-	}
-}
-
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
-}
-
 type tcpConn struct {
 	*net.TCPConn
 	place *list.Element

@@ -135,6 +135,21 @@ find_ndrdump() {
 
 have_ndrdump() { ndrdump --version >/dev/null 2>&1; }
 
+# kdc_servers prints the directory that the KDCs of MIT and Heimdal are unpacked in, for
+# test/bench/kdc; no test needs them.
+kdc_servers() {
+  local root=$clients_dir/kdcs
+  if [ ! -x "$root/usr/sbin/krb5kdc" ]; then
+    [ "$(id -u)" = 0 ] && have apt-get || { echo "only root on Debian can" >&2; return 1; }
+    find_heimdal >&2
+    {
+      install libkdb5-10 libkadm5srv-mit12 libgssrpc4 libverto1 libverto-libev1 libss2 libkdc2-heimdal libcap-ng0 &&
+        unpack_private kdcs krb5-kdc krb5-admin-server heimdal-kdc
+    } >&2 || return 1
+  fi
+  echo "$root"
+}
+
 # clients does it all; it fails with one line per thing that stays missing.
 clients() {
   local packages rc=0

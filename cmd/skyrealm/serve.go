@@ -34,7 +34,8 @@ type serveCmd struct {
 	KeepEvents time.Duration `help:"How long the records of what agents sent are kept (seven days)." name:"keep-events" default:"168h" env:"SKYREALM_KEEP_EVENTS" placeholder:"TIME"`
 	LogItems   int           `help:"Largest batch of password changes that is logged user by user (events 656 and 657); of larger ones only refusals are. -1: none." name:"log-items" default:"250" env:"SKYREALM_LOG_ITEMS" placeholder:"N"`
 
-	AllowRC4 bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
+	MaxUDPReply int  `help:"Longest Kerberos reply in a datagram, in bytes; clients fetch a longer one by TCP." name:"max-udp-reply" default:"1400" env:"SKYREALM_MAX_UDP_REPLY"`
+	AllowRC4    bool `help:"Issue RC4 tickets to clients that have nothing better." name:"allow-rc4" env:"SKYREALM_ALLOW_RC4"`
 
 	RequireFreshness bool `help:"Certificates sign in only with a token that proves that they were used just now; MIT krb5 before 1.17 can't (RFC 8070)." name:"require-freshness" env:"SKYREALM_REQUIRE_FRESHNESS"`
 	AllowGroup2      bool `help:"Let clients that sign in with certificates agree on keys with 1,024 bits." name:"allow-group-2" env:"SKYREALM_ALLOW_GROUP_2"`
@@ -77,6 +78,7 @@ type config struct {
 	allowRC4             bool
 	requireFreshness     bool
 	allowGroup2          bool
+	maxUDPReply          int
 	requireArmor         bool
 	keepEvents           time.Duration
 	logItems             int
@@ -88,7 +90,7 @@ func (c *serveCmd) config() (config, error) {
 		return config{}, err
 	}
 	cfg := config{
-		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4,
+		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4, maxUDPReply: c.MaxUDPReply,
 		requireFreshness: c.RequireFreshness, allowGroup2: c.AllowGroup2, requireArmor: c.RequireArmor,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
 		keepEvents: c.KeepEvents, logItems: c.LogItems,

@@ -82,7 +82,7 @@ func start(ctx context.Context, cfg config, log *slog.Logger) (_ *service, err e
 	if err := os.Remove(filepath.Join(cfg.data, readyFile)); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4, RequireArmor: cfg.requireArmor}, Log: log.With("part", "kdc")}
+	s.kdc = &kdc.KDC{Now: time.Now, Rand: rand.Reader, Policy: kdc.Policy{AllowRC4: cfg.allowRC4, MaxUDPReply: cfg.maxUDPReply, RequireArmor: cfg.requireArmor}, Log: log.With("part", "kdc")}
 	s.passwd = &kdc.Kpasswd{KDC: s.kdc}
 	if s.ln, err = bind(cfg, s.passwd); err != nil {
 		return nil, err
