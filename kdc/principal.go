@@ -27,18 +27,13 @@ func (x *exchange) findClient() error {
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
 		return refuse(krb5.ErrClientRevoked, "client disabled")
 	}
-	x.client, x.cname = o, x.canonical(name, o)
-	return nil
-}
-
-// canonical is the name that tickets give an account that was asked for by
-// name: that of the account itself, where the client can take it; one that
-// sends an enterprise name always can (RFC 6806 §5).
-func (x *exchange) canonical(name krb5.PrincipalName, o *domain.Object) krb5.PrincipalName {
+	x.client, x.cname = o, name
+	// RFC 6806 §5: the name of the account itself, where the client can take
+	// it; one that sends an enterprise name always can.
 	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise {
-		return krb5.Principal(krb5.NTPrincipal, o.SAM)
+		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
 	}
-	return name
+	return nil
 }
 
 // clientByName finds an account by the names that clients sign in with

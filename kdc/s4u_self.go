@@ -25,6 +25,7 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 	s := &s4u{front: front, vouched: true}
 	var name krb5.PrincipalName
 	var realm string
+	var answer *krb5.S4UX509User
 	if forUser != nil {
 		var u krb5.ForUser
 		if err := x.readForUser(forUser, &u); err != nil {
@@ -42,8 +43,7 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 		if forUser != nil && (!u.Name.Equal(name) || u.Realm != realm) {
 			return refuse(krb5.ErrBadMatch, "two names for one person")
 		}
-		name, realm = u.Name, u.Realm
-		x.answerS4UX509User(&u, s)
+		name, realm, answer = u.Name, u.Realm, &u
 	}
 
 	// The person, of whom nothing is asked; but that the account is good. Its
@@ -62,7 +62,15 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 	// trusted to do without. Who may pass them on to none by its own account
 	// gets a ticket that a target can let it use ([MS-SFU] §3.2.5.1.3).
 	s.bound = front.Delegates() && !front.TrustedToAuth()
-	x.client, x.cname, x.s4u = o, x.canonical(name, o), s
+	// An enterprise name is none that a ticket has; any other stays as it is,
+	// which is what clients compare the ticket with.
+	if name.Type == krb5.NTEnterprise {
+		name = krb5.Principal(krb5.NTPrincipal, o.SAM)
+	}
+	x.client, x.cname, x.s4u = o, name, s
+	if answer != nil {
+		x.answerS4UX509User(answer, s)
+	}
 	return nil
 }
 
@@ -134,10 +142,11 @@ func (x *exchange) readS4UX509User(b []byte, u *krb5.S4UX509User) error {
 }
 
 // answerS4UX509User tells the client that its PA-S4U-X509-USER was heeded: a KDC
-// that does not know it answers with a ticket of the service's own.
+// that does not know it answers with a ticket of the service's own. The name is
+// that of the ticket.
 func (x *exchange) answerS4UX509User(u *krb5.S4UX509User, s *s4u) {
 	key, usage := x.reply.key, krb5.UsageS4UX509Request
-	r := krb5.S4UX509User{Nonce: u.Nonce, Name: u.Name, Realm: u.Realm, Options: u.Options & krb5.S4UReplyKeyUsage}
+	r := krb5.S4UX509User{Nonce: u.Nonce, Name: x.cname, Realm: x.k.realm, Options: u.Options & krb5.S4UReplyKeyUsage}
 	if r.Options != 0 {
 		usage = krb5.UsageS4UX509Reply
 	}

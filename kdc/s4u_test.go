@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func TestS4U2Self(t *testing.T) {
 			g := w.open(w.sendRaw(w.encode(q)), key, usage)
 			part, p := w.said(&g.rep.Ticket, w.key("web", 18))
 			alice := w.rep.BySAM("alice")
-			if g.rep.CName.String() != "alice" || part.CName.String() != "alice" || p.Client.Name != "alice" || p.Logon.UserID != alice.RID ||
+			if !strings.EqualFold(g.rep.CName.String(), "alice") || !part.CName.Equal(g.rep.CName) || p.Client.Name != part.CName.String() || p.Logon.UserID != alice.RID ||
 				p.Logon.EffectiveName != "alice" || p.UPN.SID != alice.SID || len(p.Logon.Groups) != 3 || !g.part.SName.Equal(q.body.SName) {
 				t.Errorf("%v %v %+v %+v", g.rep.CName, part.CName, p.Client, p.Logon)
 			}
@@ -94,7 +95,7 @@ func TestS4U2Self(t *testing.T) {
 			if asked.Options != 0 {
 				usage = krb5.UsageS4UX509Reply
 			}
-			if told.Nonce != q.body.Nonce || !told.Name.Equal(asked.Name) || told.Options != asked.Options ||
+			if told.Nonce != q.body.Nonce || !told.Name.Equal(part.CName) || told.Options != asked.Options ||
 				key.VerifyChecksum(told.RawUserID, told.Checksum.Value, usage) != nil {
 				t.Errorf("the answer is %+v", told)
 			}
@@ -143,6 +144,25 @@ func TestS4U2SelfForwardable(t *testing.T) {
 		})
 	}
 }
+
+// TestProtectedTGT: what a member of Protected Users has goes nowhere, and did
+// not become forwardable by being renewed or asked for again.
+func TestProtectedTGT(t *testing.T) {
+	w := s4uWorld(t)
+	tgt := w.login("gina")
+	q := w.tgsReq(tgt, webSPN)
+	q.body.Options |= krb5.OptProxiable
+	again := w.tgsReq(w.login("alice"), testTGS)
+	w.change("alice", func(r *domain.Record) { r.UAC |= domain.UACNotDelegated })
+	again.body.Options |= krb5.OptRenew
+	for name, flags := range map[string]krb5.TicketFlags{"TGT": tgt.part.Flags, "ticket": w.tgs(q).part.Flags, "renewed": w.tgs(again).part.Flags} {
+		if flags&(krb5.FlagForwardable|krb5.FlagProxiable) != 0 {
+			t.Errorf("%s: flags %08x", name, flags)
+		}
+	}
+}
+
+const testTGS = "krbtgt/" + testRealm
 
 // TestS4U2SelfRefusals (trust.md K05, T06, K16).
 func TestS4U2SelfRefusals(t *testing.T) {
