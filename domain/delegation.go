@@ -122,7 +122,7 @@ func protectedUsers(info *Info, parent ID, sam string) Record {
 	return Record{GUID: id, Kind: Group, Class: "group", RID: RIDProtectedUsers, Parent: parent, RDN: sam, SAM: sam,
 		Attrs: map[string][][]byte{
 			"groupType":   {[]byte(GroupGlobalSecurity)},
-			"description": {[]byte("Members of this group can't be delegated")},
+			"description": {[]byte("Members of this group can't be delegated, and use no weak keys")},
 		}}
 }
 

@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"skyrealm/krb5"
+	"skyrealm/krb5/etype"
 	"skyrealm/krb5/pac"
 )
 
@@ -31,6 +32,11 @@ func (x *exchange) as() ([]byte, error) {
 	// 4. Does the sender know the password?
 	if err := x.preauthenticate(); err != nil {
 		return nil, err
+	}
+	// A weak key is refused to who asked for more protection than others
+	// ([MS-KILE] §3.3.5.6).
+	if x.reply.key.ID() == etype.RC4 && x.k.Replica.Membership(x.client).Protected {
+		return nil, refuse(krb5.ErrPolicy, "RC4 for a member of Protected Users")
 	}
 	// Only who knows the password learns that it has to be changed; it is good
 	// for the service that changes it.

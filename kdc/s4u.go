@@ -89,8 +89,16 @@ func (x *exchange) toProxy() error {
 	// 4. By this service to that one? No list of targets is none
 	// (CVE-2024-2698).
 	spn := strings.Join(x.req.SName.Name, "/")
-	if err := x.mayProxy(front, target, spn); err != nil {
+	var options krb5.PACOptions
+	if v, ok := x.req.PAData.Find(krb5.PAPACOptions); ok && options.Unmarshal(v) != nil {
+		return refuse(krb5.ErrGeneric, "malformed PA-PAC-OPTIONS")
+	}
+	byResource := uint32(options)&krb5.PACOptResourceBasedS4U != 0
+	if err := x.mayProxy(front, target, spn, byResource); err != nil {
 		return err
+	}
+	if byResource { // understood ([MS-SFU] §3.2.5.2.3)
+		s.encPAData = krb5.MethodData{{Type: krb5.PAPACOptions, Value: krb5.Encode(krb5.PACOptions(krb5.PACOptResourceBasedS4U))}}
 	}
 
 	through := front.SAM
@@ -144,19 +152,15 @@ func (x *exchange) openEvidence(t *krb5.Ticket, part *krb5.EncTicketPart) (*pac.
 }
 
 // mayProxy decides on delegation from front to the target, of which spn is the
-// name that is asked for. The status is what AD's clients read.
-func (x *exchange) mayProxy(front, target *domain.Object, spn string) error {
-	if front.DelegatesTo(spn) {
-		return nil
-	}
-	var options krb5.PACOptions
-	if v, ok := x.req.PAData.Find(krb5.PAPACOptions); ok && options.Unmarshal(v) != nil {
-		return refuse(krb5.ErrGeneric, "malformed PA-PAC-OPTIONS")
-	}
+// name that is asked for; byResource says that the client knows of the target's
+// descriptor. The status is what AD's clients read.
+func (x *exchange) mayProxy(front, target *domain.Object, spn string, byResource bool) error {
 	switch {
-	case uint32(options)&krb5.PACOptResourceBasedS4U == 0 && front.Delegates():
+	case front.DelegatesTo(spn):
+		return nil
+	case !byResource && front.Delegates():
 		return refuseStatus(krb5.ErrBadOption, statusNoMatch, "the service may not delegate to this one")
-	case uint32(options)&krb5.PACOptResourceBasedS4U == 0:
+	case !byResource:
 		return refuseStatus(krb5.ErrBadOption, statusNotSupported, "the service may not delegate")
 	case !x.k.Replica.ActsFor(front, target):
 		return refuseStatus(krb5.ErrBadOption, statusNotFound, "the target lets no such service act for others")

@@ -162,6 +162,24 @@ func TestProtectedTGT(t *testing.T) {
 	}
 }
 
+// TestProtectedLife: four hours, and no RC4.
+func TestProtectedLife(t *testing.T) {
+	w := s4uWorld(t)
+	p := w.login("gina").part
+	if life := p.EndTime.Sub(p.StartTime); life != 4*time.Hour || p.RenewTill.Sub(p.StartTime) > 4*time.Hour {
+		t.Errorf("a TGT for %v, to be renewed until %v", life, p.RenewTill)
+	}
+	group := w.rep.ByRID(domain.RIDProtectedUsers)
+	w.put(domain.Record{GUID: group.GUID, Kind: domain.Group, Class: "group", RID: group.RID, Parent: w.ou, RDN: group.SAM, SAM: group.SAM,
+		Members: []domain.ID{w.rep.BySAM("bob").GUID}, Created: testNow, Changed: testNow,
+		Attrs: map[string][][]byte{"groupType": {[]byte(domain.GroupGlobalSecurity)}}})
+	w.now = w.now.Add(time.Second)
+	w.refused(w.send(w.proven("bob", etype.RC4)), krb5.ErrPolicy)
+	if p = w.login("gina").part; p.EndTime.Sub(p.StartTime) != 10*time.Hour {
+		t.Errorf("a TGT until %v for who was a member", p.EndTime)
+	}
+}
+
 const testTGS = "krbtgt/" + testRealm
 
 // TestS4U2SelfRefusals (trust.md K05, T06, K16).
@@ -310,8 +328,15 @@ func TestS4U2Proxy(t *testing.T) {
 		t.Errorf("delegation %+v", d)
 	}
 
+	if _, told := g.part.EncPAData.Find(krb5.PAPACOptions); told {
+		t.Error("options that nobody asked for")
+	}
+
 	// Further, where the target lets it.
 	g = w.tgs(resourceBased(w.proxyReq(w.login("FILES$"), g.rep.Ticket, "HOST/WS1")))
+	if _, told := g.part.EncPAData.Find(krb5.PAPACOptions); !told {
+		t.Error("the client is not told that resource-based delegation is known")
+	}
 	_, p = w.said(&g.rep.Ticket, w.key("WS1$", 18))
 	if d := p.Delegation; d == nil || d.Target != "HOST/WS1" || !slices.Equal(d.Transited, []string{webSPN + "@" + testRealm, filesSPN + "@" + testRealm}) {
 		t.Errorf("delegation %+v", d)

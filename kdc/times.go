@@ -47,6 +47,10 @@ func (x *exchange) maxLife() time.Duration {
 	return x.k.Policy.maxLife()
 }
 
+// protectedLife bounds the TGT of a member of Protected Users, renewals and all
+// ([MS-KILE] §3.3.5.6).
+const protectedLife = 4 * time.Hour
+
 // asTimes sets the times and flags of an initial ticket.
 func (x *exchange) asTimes() error {
 	start, err := x.start()
@@ -56,7 +60,11 @@ func (x *exchange) asTimes() error {
 	t := &x.ticket
 	t.AuthTime, t.StartTime, t.RenewTill = start, start, time.Time{}
 	till := wanted(x.req.Till)
-	t.EndTime = earliest(till, start.Add(x.maxLife()))
+	life, renewals := x.maxLife(), x.k.Policy.maxRenew()
+	if x.k.Replica.Membership(x.client).Protected {
+		life, renewals = min(life, protectedLife), min(renewals, protectedLife)
+	}
+	t.EndTime = earliest(till, start.Add(life))
 	t.Flags = krb5.FlagInitial | krb5.FlagPreAuthent
 	if !t.EndTime.After(start) {
 		return refuse(krb5.ErrNeverValid, "an end before the start")
@@ -68,7 +76,7 @@ func (x *exchange) asTimes() error {
 		renewable, rtime = true, till // RFC 4120 §2.9.3
 	}
 	if renewable && !x.service.changePW {
-		x.renewable(earliest(rtime, start.Add(x.k.Policy.maxRenew())))
+		x.renewable(earliest(rtime, start.Add(renewals)))
 	}
 
 	// An account that must not be delegated gets no ticket that could be

@@ -38,6 +38,6 @@ func (x *exchange) userToUser() error {
 	if err != nil {
 		return refuse(krb5.ErrBadIntegrity, "the TGT's session key is none")
 	}
-	x.service.keys = &serviceKeys{account: o, current: &keyVersion{key: key, ticket: key.Cipher(krb5.UsageTicket)}}
+	x.service.keys = &serviceKeys{account: o, supported: supported(o), current: &keyVersion{key: key, ticket: key.Cipher(krb5.UsageTicket)}}
 	return nil
 }
