@@ -80,6 +80,10 @@ func (r *Replica) Delegable(o *Object) bool {
 }
 
 // delegateTo takes names of services, which need not be there yet.
+//
+// DIVERGES: the real service leaves this, as TRUSTED_TO_AUTH_FOR_DELEGATION, to
+// a domain administrator, whom nobody can be, and AAD DC Administrators the
+// target's descriptor alone (EDS/deploy-kcd).
 func (w *writer) delegateTo(t *dit.AttrType, m Mod) error {
 	values, err := merge(w.rec.Attrs[t.Name], m, func(v []byte) string { return Fold(string(v)) })
 	if err != nil {
