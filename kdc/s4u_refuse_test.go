@@ -61,12 +61,15 @@ func TestS4U2ProxyRefusals(t *testing.T) {
 			}
 			web, krbtgt := w.key("web", 18), w.key("krbtgt", 18)
 			copy(buffer(w.t, part.PAC, kind), buffer(w.t, old, kind))
-			if kind == pac.TypeFullChecksum {
-				// The two that do not cover it are made anew.
-				server, kdc := buffer(w.t, part.PAC, pac.TypeServerChecksum)[4:], buffer(w.t, part.PAC, pac.TypeKDCChecksum)[4:]
+			// Those that cover it are made anew.
+			server, kdc := buffer(w.t, part.PAC, pac.TypeServerChecksum)[4:], buffer(w.t, part.PAC, pac.TypeKDCChecksum)[4:]
+			switch kind {
+			case pac.TypeFullChecksum:
 				clear(server)
 				clear(kdc)
 				copy(server, web.Checksum(nil, part.PAC, krb5.UsagePACChecksum))
+				fallthrough
+			case pac.TypeServerChecksum:
 				copy(kdc, krbtgt.Checksum(nil, server, krb5.UsagePACChecksum))
 			}
 		}
