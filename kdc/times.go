@@ -61,7 +61,7 @@ func (x *exchange) asTimes() error {
 	t.AuthTime, t.StartTime, t.RenewTill = start, start, time.Time{}
 	till := wanted(x.req.Till)
 	life, renewals := x.maxLife(), x.k.Policy.maxRenew()
-	if x.k.Replica.Membership(x.client).Protected {
+	if x.client != nil && x.k.Replica.Membership(x.client).Protected {
 		life, renewals = min(life, protectedLife), min(renewals, protectedLife)
 	}
 	t.EndTime = earliest(till, start.Add(life))
