@@ -11,7 +11,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/pem"
+	"io"
 	"math/big"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -22,17 +26,50 @@ import (
 	"skyrealm/krb5/pkinit"
 )
 
-// The keys are made once: what they are is of no account.
+// The keys are made once, and are the same in every run: recorded conversations
+// hold certificates and signatures of theirs.
 var (
-	testCAKey  = sync.OnceValue(func() crypto.Signer { return newECKey() })
-	testKDCKey = sync.OnceValue(func() crypto.Signer {
-		k, err := rsa.GenerateKey(rand.Reader, 2048)
+	testCAKey = sync.OnceValue(func() crypto.Signer {
+		b := make([]byte, 32)
+		(&stream{n: 1 << 60}).Read(b)
+		k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), b)
 		if err != nil {
 			panic(err)
 		}
 		return k
 	})
+	testKDCKey = sync.OnceValue(func() crypto.Signer { return sameRSA(&stream{n: 1 << 61}) })
 )
+
+// sameRSA makes a key of what it reads; rsa.GenerateKey reads elsewhere.
+func sameRSA(from io.Reader) *rsa.PrivateKey {
+	one, e := big.NewInt(1), big.NewInt(65537)
+	for {
+		var p [2]*big.Int
+		for i := range p {
+			for b := make([]byte, 128); ; {
+				if _, err := io.ReadFull(from, b); err != nil {
+					panic(err)
+				}
+				b[0] |= 0xc0
+				b[127] |= 1
+				if p[i] = new(big.Int).SetBytes(b); p[i].ProbablyPrime(20) {
+					break
+				}
+			}
+		}
+		phi := new(big.Int).Mul(new(big.Int).Sub(p[0], one), new(big.Int).Sub(p[1], one))
+		k := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p[0], p[1]), E: 65537}, D: new(big.Int).ModInverse(e, phi), Primes: p[:]}
+		if k.D == nil {
+			continue
+		}
+		k.Precompute()
+		if err := k.Validate(); err != nil {
+			panic(err)
+		}
+		return k
+	}
+}
 
 func newECKey() crypto.Signer {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -52,7 +89,7 @@ type authority struct {
 func newAuthority(t testing.TB, key crypto.Signer) *authority {
 	a := &authority{t: t, key: key}
 	a.cert = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "people"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign}, nil, key)
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: testNow.AddDate(-1, 0, 0), NotAfter: testNow.AddDate(20, 0, 0)}, nil, key)
 	return a
 }
 
@@ -88,7 +125,9 @@ func (w *world) withPKINIT() *authority {
 	w.kdc.PKINIT = &PKINIT{Clients: []*x509.Certificate{a.cert}}
 	k := testKDCKey()
 	kdc := &authority{t: w.t, key: k}
-	cert := kdc.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "kdc"}}, nil, k)
+	who := pkinit.Identity{Names: []pkinit.Name{{Realm: testRealm, Principal: krb5.Principal(krb5.NTSrvInst, "krbtgt", testRealm)}}}
+	cert := kdc.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "kdc"}, UnknownExtKeyUsage: []asn1.ObjectIdentifier{pkinit.EKUKDC},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtraExtensions: who.Extensions(), NotBefore: testNow.AddDate(-1, 0, 0), NotAfter: testNow.AddDate(20, 0, 0)}, nil, k)
 	w.kdc.PKINIT.Use([]*x509.Certificate{cert}, k)
 	return a
 }
@@ -488,5 +527,32 @@ func TestCertificateTwice(t *testing.T) {
 	request, _ := w.request(w.asReq("alice"), w.withPKINIT().card(person(w.anna())))
 	if a, b := w.sendRaw(request), w.sendRaw(request); string(a) != string(b) {
 		t.Error("two replies to one request")
+	}
+}
+
+// cardFiles writes alice's certificate and key, and whom she trusts, as kinit
+// reads them.
+func (w *world) cardFiles(dir string, ca *authority) {
+	w.t.Helper()
+	key := sameRSA(&stream{n: 1 << 62})
+	c := person(w.anna())
+	c.NotBefore, c.NotAfter = testNow, testNow.AddDate(20, 0, 0)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	kdc := w.kdc.PKINIT.own.Load().chain[0]
+	for name, blocks := range map[string][]*pem.Block{
+		"card.pem":     {{Type: "CERTIFICATE", Bytes: ca.sign(c, ca.cert, key).Raw}},
+		"card-key.pem": {{Type: "PRIVATE KEY", Bytes: pkcs8}},
+		"anchors.pem":  {{Type: "CERTIFICATE", Bytes: kdc.Raw}, {Type: "CERTIFICATE", Bytes: ca.cert.Raw}},
+	} {
+		var text []byte
+		for _, b := range blocks {
+			text = append(text, pem.EncodeToMemory(b)...)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
