@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"runtime"
 	"time"
 
 	"skyrealm/krb5"
@@ -30,7 +31,16 @@ func (x *exchange) anonymousAS() ([]byte, error) {
 	if !ok {
 		return nil, x.askNobody(krb5.ErrPreauthRequired, "no pre-authentication")
 	}
-	if err := x.proveCertificate(value); err != nil {
+	// What it takes is the work of a hundred passwords, for whoever asks: half of
+	// the processors stay for people.
+	p := x.k.PKINIT
+	if p.nobodies.Add(1) > max(1, int32(runtime.GOMAXPROCS(0)/2)) {
+		p.nobodies.Add(-1)
+		return nil, refuse(krb5.ErrSvcUnavailable, "too many anonymous requests at once")
+	}
+	err := x.proveCertificate(value)
+	p.nobodies.Add(-1)
+	if err != nil {
 		return nil, err
 	}
 	if err := x.chooseSession(); err != nil {

@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 
 	"skyrealm/krb5"
@@ -105,5 +106,23 @@ func TestAnonymousRefused(t *testing.T) {
 			request, _ := w.request(q, k)
 			w.refused(w.sendRaw(request), c.expect)
 		})
+	}
+}
+
+// TestAnonymousCrowd: whoever has no name does not take the processors from
+// those who have one.
+func TestAnonymousCrowd(t *testing.T) {
+	w := newWorld(t)
+	ca := w.withPKINIT()
+	busy := max(1, int32(runtime.GOMAXPROCS(0)/2))
+	w.kdc.PKINIT.nobodies.Store(busy)
+	request, _ := w.request(w.nobodyReq(), unsigned())
+	w.refused(w.sendRaw(request), krb5.ErrSvcUnavailable)
+	w.signIn(w.asReq("alice"), ca.card(person(w.anna())))
+	w.login("alice")
+	w.kdc.PKINIT.nobodies.Store(busy - 1)
+	w.signIn(w.nobodyReq(), unsigned())
+	if n := w.kdc.PKINIT.nobodies.Load(); n != busy-1 {
+		t.Errorf("%d requests are worked on, and none is", n-busy+1)
 	}
 }

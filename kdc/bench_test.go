@@ -13,6 +13,7 @@ import (
 
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
+	"skyrealm/krb5/pkinit"
 )
 
 // requests are more than the replay cache remembers, so that each is new.
@@ -298,4 +299,23 @@ func (k *gokrb5KDC) tgsExchange(request []byte) ([]byte, error) {
 	}
 	rep := messages.TGSRep{KDCRepFields: messages.KDCRepFields{PVNO: 5, MsgType: 13, CRealm: testRealm, CName: ap.Ticket.DecryptedEncPart.CName, Ticket: ticket, EncPart: enc}}
 	return rep.Marshal()
+}
+
+// BenchmarkCertificate is a sign-in with a certificate: a path, a signature, a
+// key agreement, and a signature of ours.
+func BenchmarkCertificate(b *testing.B) {
+	for _, g := range []*pkinit.Group{pkinit.P256, pkinit.Group14, pkinit.Group16} {
+		b.Run(g.String(), func(b *testing.B) {
+			w := newWorld(b)
+			c := w.withPKINIT().card(person(w.anna()))
+			c.group = g
+			request, _ := w.request(w.asReq("alice"), c)
+			for b.Loop() {
+				w.kdc.replay = replayCache{}
+				if len(w.sendRaw(request)) < 1000 {
+					b.Fatal("refused")
+				}
+			}
+		})
+	}
 }

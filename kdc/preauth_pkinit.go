@@ -31,7 +31,8 @@ type PKINIT struct {
 	// AllowGroup2 lets clients use Diffie-Hellman with 1,024 bits.
 	AllowGroup2 bool
 
-	own atomic.Pointer[ownCertificate]
+	own      atomic.Pointer[ownCertificate]
+	nobodies atomic.Int32 // anonymous requests that are worked on
 }
 
 type ownCertificate struct {

@@ -96,6 +96,7 @@ var guards = []guard{
 	{"T11 ticket", "kdc/etypes.go", `o.EncTypes.Says() && !o.EncTypes.Has(id)`, "TestETypeMatrix"},
 	{"T11 session", "kdc/etypes.go", `return o.EncTypes.HasSession(id)`, "TestETypeMatrix"},
 	{"SHA-2 for who knows it", "kdc/etypes.go", `id == etype.AES256SHA2 || id == etype.AES128SHA2`, "TestETypeMatrix"},
+	{"anonymous crowd", "kdc/anonymous.go", `p.nobodies.Add(1) > max(1, int32(runtime.GOMAXPROCS(0)/2))`, "TestAnonymousCrowd"},
 	{"K08 certificates", "krb5/pkinit/cms.go", `len(all) == MaxCertificates || len(c) > MaxCertificate`, "TestK08"},
 	{"K08 names", "krb5/pkinit/cert.go", `n == MaxNames`, "TestK08"},
 	{"message digest", "krb5/pkinit/cms.go", `!bytes.Equal(sum(hash, s.Content), s.hash)`, "TestSignedDataAltered"},
