@@ -302,6 +302,22 @@ func TestFreshness(t *testing.T) {
 	w.refused(w.sendRaw(request), krb5.ErrPreauthExpired)
 }
 
+// TestCertificateOffered: to whom it is of use, keys or no keys.
+func TestCertificateOffered(t *testing.T) {
+	w := newWorld(t)
+	w.withPKINIT()
+	for _, client := range []string{"alice", "carol"} {
+		if _, ok := w.methods(w.refused(w.send(w.asReq(client)), krb5.ErrPreauthRequired)).Find(krb5.PAPKASReq); !ok {
+			t.Errorf("%s: not offered", client)
+		}
+	}
+	for client, code := range map[string]krb5.ErrorCode{"alice": krb5.ErrETypeNoSupp, "carol": krb5.ErrNullKey} {
+		q := w.asReq(client)
+		q.ETypes = []int32{23}
+		w.refused(w.send(q), code)
+	}
+}
+
 // TestCertificateTwice: the retransmission of a request gets the same reply.
 func TestCertificateTwice(t *testing.T) {
 	w := newWorld(t)

@@ -58,6 +58,9 @@ func (p *PKINIT) groups() []*pkinit.Group {
 var certificates = mechanism{
 	kind: krb5.PAPKASReq, place: anywhere,
 	offer: func(x *exchange, to krb5.MethodData) krb5.MethodData {
+		if _, ok := x.strongest(); !ok {
+			return to // a client of RC4 alone hears what is wrong with that
+		}
 		to = append(to, krb5.PAData{Type: krb5.PAPKASReq, Value: []byte{}})
 		// A client that knows RFC 8070 says so with an empty element (§2.1).
 		if _, ok := x.req.PAData.Find(krb5.PAASFreshness); ok {
