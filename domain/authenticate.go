@@ -15,7 +15,10 @@ type Refusal uint32
 // The refusals.
 const (
 	BadCredentials Refusal = 0x52e // unknown name or wrong password: one answer
+	OutOfHours     Refusal = 0x530
+	NotFromThere   Refusal = 0x531
 	AccountOff     Refusal = 0x533
+	AccountExpired Refusal = 0x701
 	MustChangePW   Refusal = 0x773
 )
 

@@ -19,6 +19,7 @@ const (
 	encAES256SK  EncTypes = 1 << 5 // for session keys, whatever the ticket is under
 	encAES128SHA EncTypes = 1 << 6 // SHA-2
 	encAES256SHA EncTypes = 1 << 7 // SHA-2
+	encNoSIDs    EncTypes = 1 << 19
 	encKnown              = encRC4 | encAES128 | encAES256 | encAES128SHA | encAES256SHA
 )
 
@@ -50,6 +51,10 @@ func (t EncTypes) Has(id etype.ID) bool { return t&encBit(id) != 0 }
 func (t EncTypes) HasSession(id etype.ID) bool {
 	return t.Has(id) || id == etype.AES256SHA1 && t&encAES256SK != 0
 }
+
+// NoSIDCompression reports whether the account, a service, can't read resource
+// groups in a PAC's compact form.
+func (t EncTypes) NoSIDCompression() bool { return t&encNoSIDs != 0 }
 
 // With returns the types with one more.
 func (t EncTypes) With(id etype.ID) EncTypes { return t | encBit(id) }

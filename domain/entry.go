@@ -46,6 +46,7 @@ const (
 const (
 	samGroup        = 0x10000000
 	samDistribution = 0x10000001
+	samAlias        = 0x20000000 // a domain-local group, for access; one more for mail
 	samUser         = 0x30000000
 	samMachine      = 0x30000001
 )
@@ -121,6 +122,7 @@ func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
 			b.Set(t, values...)
 		}
 	}
+	o.History = historyOf(info, rec.Attrs["sIDHistory"])
 	if v := rec.Attrs["displayName"]; len(v) > 0 {
 		o.DisplayName = string(v[0])
 	}
@@ -187,7 +189,10 @@ func (o *Object) account(b *dit.Builder, rec *Record) {
 	b.SetString(aUAC, strconv.Itoa(int(rec.UAC)))
 	b.SetString(aPrimaryGroup, strconv.Itoa(int(o.PrimaryGroup)))
 	b.SetString(aPwdLastSet, filetime(rec.Secrets.Set))
-	b.SetString(aExpires, never)
+	o.Settings = settingsOf(rec.Attrs)
+	if len(rec.Attrs["accountExpires"]) == 0 {
+		b.SetString(aExpires, never)
+	}
 	if !rec.Source.IsZero() {
 		b.SetString(aAADObjectID, rec.Source.String())
 	}
@@ -199,9 +204,13 @@ func (o *Object) group(b *dit.Builder, rec *Record) {
 		groupType = string(v[0])
 	}
 	o.Security = strings.HasPrefix(groupType, "-") // the security bit is the sign
+	o.Scope = scopeOf(groupType)
 	kind := samDistribution
 	if o.Security {
 		kind = samGroup
+	}
+	if o.Scope == ScopeLocal {
+		kind += samAlias - samGroup
 	}
 	b.SetString(aSAMType, strconv.Itoa(kind))
 	b.SetString(aGroupType, groupType)

@@ -43,8 +43,12 @@ func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
 		return r.memberNames(o)
 	case aTokenGroups, aTokenGlobal:
 		m := r.Membership(o)
-		out := make([][]byte, 0, len(m.RIDs))
-		for _, rid := range m.RIDs {
+		rids := m.RIDs
+		if t == aTokenGroups {
+			rids = append(rids[:len(rids):len(rids)], m.Local...)
+		}
+		out := make([][]byte, 0, len(rids))
+		for _, rid := range rids {
 			out = append(out, []byte(r.Info.SID.Append(rid)))
 		}
 		return out

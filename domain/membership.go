@@ -2,13 +2,19 @@ package domain
 
 import (
 	"slices"
+
+	"skyrealm/sid"
 )
 
 // Membership is the closure of the groups that an object is in, directly or by
 // nesting, its primary group among them.
 type Membership struct {
 	Groups []*Object // in the order of RID
-	RIDs   []uint32  // of the security groups among them, ascending: what a PAC carries
+	RIDs   []uint32  // of the global and universal security groups among them, ascending: what a PAC carries
+	Local  []uint32  // of the domain-local ones, which tickets for services of the domain carry as well
+	// History are the SIDs of other domains that the object and its security groups
+	// have had there.
+	History []sid.SID
 	// Protected: Protected Users is among them.
 	Protected bool
 
@@ -54,11 +60,18 @@ func (r *Replica) close(o *Object) *Membership {
 		}
 	}
 	slices.SortFunc(m.Groups, func(a, b *Object) int { return int(int64(a.RID) - int64(b.RID)) })
+	m.History = o.History
 	for _, g := range m.Groups {
-		if g.Security {
+		switch {
+		case !g.Security:
+			continue
+		case g.Scope == ScopeLocal:
+			m.Local = append(m.Local, g.RID)
+		default:
 			m.RIDs = append(m.RIDs, g.RID)
 			m.Protected = m.Protected || g.RID == RIDProtectedUsers
 		}
+		m.History = append(m.History[:len(m.History):len(m.History)], g.History...)
 	}
 	return m
 }

@@ -52,9 +52,12 @@ type Object struct {
 	SPNs         []string
 	UAC          uint32
 	EncTypes     EncTypes
-	Security     bool // groups: grants access, and so stands in a PAC
-	Members      []ID // groups: by Key
+	Security     bool  // groups: grants access, and so stands in a PAC
+	Scope        Scope // groups
+	Members      []ID  // groups: by Key
 	Secrets      Secrets
+	Settings     *Settings // nil for most
+	History      []sid.SID // of other domains, by which resources there know the account or group
 	Entry        *dit.Entry
 	Created      time.Time
 
@@ -91,6 +94,17 @@ func (r *Replica) Forms(user tenant.ID) []tenant.Form {
 	}
 	return forms
 }
+
+// Scope is where a group counts ([MS-ADTS] §2.2.12): a domain-local one grants
+// access to services of this domain, and so stands in tickets for those alone.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeGlobal Scope = iota
+	ScopeUniversal
+	ScopeLocal
+)
 
 // synced reports whether the object follows one of the tenant's.
 func (o *Object) synced() bool { return o.Key != o.GUID }

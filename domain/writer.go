@@ -29,6 +29,7 @@ var plain = map[string]int{ // by name, the most values
 	"company": 1, "telephoneNumber": 1, "info": 1, "operatingSystem": 1, "operatingSystemVersion": 1,
 	"operatingSystemServicePack": 1, "dNSHostName": 1, "uidNumber": 1, "gidNumber": 1, "loginShell": 1, "unixHomeDirectory": 1,
 	"managedBy": 1, "location": 1,
+	"accountExpires": 1, "logonHours": 1, "userWorkstations": 1, "homeDirectory": 1, "homeDrive": 1, "profilePath": 1, "scriptPath": 1,
 }
 
 // owners are the kinds of object that have the attributes with rules of their own.
@@ -44,6 +45,9 @@ var owners = map[string][]Kind{
 	attrEncTypes:           {User, Computer},
 	"member":               {Group},
 	"groupType":            {Group},
+	"accountExpires":       {User, Computer},
+	"logonHours":           {User, Computer},
+	"userWorkstations":     {User, Computer},
 }
 
 const maxValue = 4096
@@ -87,11 +91,17 @@ func (w *writer) modify(m Mod) error {
 	case attrEncTypes:
 		return w.encTypes(t, m)
 	case "groupType":
-		if len(m.Values) != 1 || (string(m.Values[0]) != GroupGlobalSecurity && string(m.Values[0]) != GroupGlobalDistribution) {
-			return &ConstraintError{t.Name, "only global groups can be made"}
+		if len(m.Values) != 1 || m.Op == ModDelete {
+			return &ConstraintError{t.Name, "it takes one value, by replace"}
+		}
+		if err := w.checkGroupType(string(m.Values[0])); err != nil {
+			return err
 		}
 		w.rec.Attrs[t.Name] = m.Values
 		return nil
+	}
+	if err := checkSetting(t.Name, m.Values); err != nil {
+		return err
 	}
 	most, ok := plain[t.Name]
 	if !ok {
@@ -277,6 +287,9 @@ func (w *writer) finish() error {
 		return nil
 	}
 	if err := w.checkNames(); err != nil {
+		return err
+	}
+	if err := w.checkNesting(); err != nil {
 		return err
 	}
 	if !w.changed {

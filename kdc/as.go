@@ -41,7 +41,7 @@ func (x *exchange) as() ([]byte, error) {
 	// Only who knows the password learns that it has to be changed; it is good
 	// for the service that changes it.
 	if x.client.MustChange() && !x.service.changePW {
-		return nil, refuse(krb5.ErrKeyExpired, "the password must be changed")
+		return nil, refuseStatus(krb5.ErrKeyExpired, statusPasswordMustChange, "the password must be changed")
 	}
 
 	// 5. The ticket.
@@ -78,7 +78,7 @@ func (x *exchange) checkAS() error {
 	case x.req.CName.IsZero():
 		return refuse(krb5.ErrCPrincipalUnknown, "no client named")
 	case !x.k.isRealm(x.req.Realm):
-		return refuse(krb5.ErrWrongRealm, "not our realm")
+		return x.wrongRealm()
 	case x.req.Options&postdating != 0:
 		return refuse(krb5.ErrCannotPostdate, "postdated tickets are not issued")
 	case x.req.Options&noAS != 0:

@@ -19,6 +19,7 @@ type refusal struct {
 	// bytes that the code gives their meaning.
 	methods krb5.MethodData
 	data    []byte
+	crealm  string // where the client belongs, with ErrWrongRealm
 }
 
 func (r *refusal) Error() string { return fmt.Sprintf("kdc: %v: %s", r.code, r.why) }
@@ -66,6 +67,9 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 
 	// The names of RFC 4120 §5.9.1: those of the service, always there.
 	e := krb5.Error{STime: x.now, Code: code, Realm: x.k.realm, SName: x.req.SName, EData: data}
+	if known != nil && known.crealm != "" {
+		e.CRealm, e.CName = known.crealm, x.req.CName
+	}
 	if e.SName.IsZero() {
 		e.SName = x.k.tgs
 	}

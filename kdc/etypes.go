@@ -43,6 +43,20 @@ func (x *exchange) clientKey(id etype.ID) (cred.KerberosKey, bool) {
 	return l.Key(id)
 }
 
+// oldETypes reports whether a client lists none of the etypes that came with RFC
+// 4120, so that it may be one that reads ETYPE-INFO only (§5.2.7.4, §5.2.7.5). Who
+// lists a newer one must not be sent it: it could make a key without the count of
+// iterations. PA-PW-SALT, older still, is of no use, as the one old etype left,
+// RC4, has no salt.
+func (x *exchange) oldETypes() bool {
+	for _, id := range x.req.ETypes {
+		if id >= 17 && id <= 20 || id > 24 {
+			return false
+		}
+	}
+	return true
+}
+
 // replyKey is what a reply is encrypted in.
 type replyKey struct {
 	key   etype.Key

@@ -124,7 +124,8 @@ type exchange struct {
 	padata                              krb5.MethodData
 	repPAData                           krb5.MethodData // of the reply, beside its encrypted part
 	authData                            krb5.AuthorizationData
-	groups                              []pac.Group
+	groups, local                       []pac.Group
+	extraSIDs                           []pac.SIDAttributes
 	lastReq                             [1]krb5.LastReq
 }
 

@@ -54,19 +54,21 @@ func pacName(n krb5.PrincipalName) string { return strings.Join(n.Name, "/") }
 // CVE-2020-25719 needs.
 func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	o, info := x.client, &x.k.Replica.Info
-	x.groups = x.groups[:0]
-	for _, rid := range x.k.Replica.Membership(o).RIDs {
-		x.groups = append(x.groups, pac.Group{RID: rid, Attributes: groupAttributes})
-	}
 	set := pac.FileTimeOf(o.Secrets.Set)
 	logon := pac.LogonInfo{
 		LogonTime: pac.FileTimeOf(x.ticket.AuthTime), LogoffTime: pac.Never, KickOffTime: pac.Never,
 		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: pac.Never,
 		EffectiveName: o.SAM, FullName: o.DisplayName,
-		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup, Groups: x.groups,
+		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup,
 		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: x.assertedIdentity(),
 		LogonServer: info.DC, LogonDomainName: info.NetBIOS, LogonDomainID: info.SID,
 		UserAccountControl: samUAC(o.UAC),
+	}
+	if err := x.memberships(&logon); err != nil {
+		return err
+	}
+	if o.Settings != nil {
+		settings(&logon, o.Settings)
 	}
 	client := pac.ClientInfo{AuthTime: x.ticket.AuthTime, Name: pacName(x.cname)}
 	upn := pac.UPNDNSInfo{UPN: o.UPN, DNSDomain: x.k.realm, SAM: o.SAM, SID: o.SID}
@@ -77,7 +79,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	var ticket []byte
 	switch {
 	case x.service.tgs:
-		p.Attributes, p.Requestor = &attributes, o.SID
+		p.Attributes, p.Requestor, p.KeyVersion = &attributes, o.SID, o.Secrets.KVNO
 	case !x.service.changePW:
 		// The ticket as it is with a zero byte for the PAC ([MS-PAC] §2.8.3).
 		x.ticket.PAC = []byte{0}

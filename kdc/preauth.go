@@ -148,7 +148,12 @@ func (x *exchange) offerETypes(to krb5.MethodData) krb5.MethodData {
 	for _, id := range strengths {
 		x.addETypeInfo(id)
 	}
-	return append(to, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
+	to = append(to, krb5.PAData{Type: krb5.PAETypeInfo2, Value: x.aside(&x.etypeInfo)})
+	if x.oldETypes() {
+		old := krb5.ETypeInfo(x.etypeInfo)
+		to = append(to, krb5.PAData{Type: krb5.PAETypeInfo, Value: x.aside(&old)})
+	}
+	return to
 }
 
 // aside encodes m where it stays until the end of the exchange.

@@ -39,7 +39,10 @@ func (x *exchange) headerTGT() (*keyVersion, error) {
 		return nil, err
 	}
 	x.tgtPlain = plain
-	return version, x.checkTimes(&x.tgt)
+	if err := x.checkTimes(&x.tgt); err != nil {
+		return nil, err
+	}
+	return version, x.checkAddresses()
 }
 
 // openTGT decrypts a ticket into part, using room. Its name is not protected,
@@ -177,8 +180,13 @@ func (x *exchange) ownerOf(tgt *krb5.EncTicketPart, v *keyVersion) (*domain.Obje
 	}
 	// DIVERGES: AD looks at a TGT's account again only after twenty minutes
 	// ([MS-KILE] §3.3.5.7.1). We have it at hand.
-	if o.Disabled() {
-		return nil, nil, refuse(krb5.ErrClientRevoked, "client disabled")
+	switch {
+	case o.Disabled():
+		return nil, nil, refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
+	case o.Settings.Expired(x.now):
+		return nil, nil, refuseStatus(krb5.ErrClientRevoked, statusAccountExpired, "client account expired")
+	case stale(p.KeyVersion, o):
+		return nil, nil, refuse(krb5.ErrTGTRevoked, "the password has changed since")
 	}
 	return o, p, nil
 }

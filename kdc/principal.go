@@ -25,13 +25,16 @@ func (x *exchange) findClient() error {
 	// Nobody signs in as the krbtgt, enabled or not: a ticket in its name would
 	// be believed by whatever trusts the KDC.
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
-		return refuse(krb5.ErrClientRevoked, "client disabled")
+		return refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
 	}
 	x.client, x.cname = o, name
 	// RFC 6806 §5: the name of the account itself, where the client can take
 	// it; one that sends an enterprise name always can.
-	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise {
+	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal {
 		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
+	}
+	if o.Settings != nil {
+		return x.checkRestrictions()
 	}
 	return nil
 }
@@ -42,14 +45,14 @@ func (x *exchange) findClient() error {
 func (k *KDC) clientByName(name krb5.PrincipalName) *domain.Object {
 	var o *domain.Object
 	switch {
-	case len(name.Name) == 1 && strings.IndexByte(name.Name[0], '@') >= 0:
-		o = k.Replica.ByUPN(name.Name[0])
 	case len(name.Name) == 1:
-		o = k.Replica.BySAM(name.Name[0])
+		o = k.byName(name.Name[0])
 	case len(name.Name) > 1:
 		// host/web.contoso.test, as keytabs of Unix machines have it.
-		if o = k.bySPN(name); o != nil && o.Kind != domain.Computer {
-			o = nil
+		if spn, ok := joined(name); ok {
+			if o = k.Replica.BySPN(spn); o != nil && o.Kind != domain.Computer {
+				o = nil
+			}
 		}
 	}
 	if o == nil || !o.SignsIn() {
@@ -58,27 +61,68 @@ func (k *KDC) clientByName(name krb5.PrincipalName) *domain.Object {
 	return o
 }
 
-// bySPN finds the account of a service's name. A slash within a component
-// would let two different names mean one account.
-func (k *KDC) bySPN(name krb5.PrincipalName) *domain.Object {
-	for _, c := range name.Name {
-		if c == "" || strings.IndexByte(c, '/') >= 0 {
+// byName finds an account by a name of one component: sAMAccountName, UPN, or
+// DOMAIN\name, as old programs for Windows send it.
+func (k *KDC) byName(name string) *domain.Object {
+	if at := strings.IndexByte(name, '\\'); at >= 0 {
+		if !k.isRealm(name[:at]) {
 			return nil
 		}
+		return k.Replica.BySAM(name[at+1:]) // which has no backslash
 	}
-	return k.Replica.BySPN(strings.Join(name.Name, "/"))
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		if o := k.Replica.ByUPN(name); o != nil || !strings.EqualFold(name[at+1:], k.Replica.Info.NetBIOS) {
+			return o
+		}
+		return k.Replica.BySAM(name[:at])
+	}
+	if o := k.Replica.BySAM(name); o != nil {
+		return o
+	}
+	// The UPN that the principal is when it is written with its realm.
+	return k.Replica.ByUPN(name + "@" + k.Replica.Info.DNSName)
+}
+
+// joined writes a service's name. A slash within a component would let two
+// different names mean one account.
+func joined(name krb5.PrincipalName) (spn string, ok bool) {
+	for _, c := range name.Name {
+		if c == "" || strings.IndexByte(c, '/') >= 0 {
+			return "", false
+		}
+	}
+	return strings.Join(name.Name, "/"), true
+}
+
+// wrongRealm refuses a request for a realm that is not ours. A client that can be
+// sent elsewhere, and whose name there is the UPN of an account of ours, is sent
+// here (RFC 6806 §7): ada@CONTOSO.TEST is ada@contoso.test.
+func (x *exchange) wrongRealm() error {
+	r := &refusal{code: krb5.ErrWrongRealm, why: "not our realm"}
+	name := x.req.CName
+	if x.req.MsgType != krb5.MsgASReq || len(name.Name) != 1 || x.req.Options&krb5.OptCanonicalize == 0 && name.Type != krb5.NTEnterprise {
+		return r
+	}
+	upn := name.Name[0]
+	if strings.IndexByte(upn, '@') < 0 {
+		upn += "@" + x.req.Realm
+	}
+	if o := x.k.Replica.ByUPN(upn); o != nil && o.SignsIn() {
+		r.crealm = x.k.realm
+	}
+	return r
 }
 
 // byServiceName finds the account of a service by any name that is not the
 // krbtgt's.
 func (k *KDC) byServiceName(name krb5.PrincipalName) *domain.Object {
-	switch n := name.Name; {
-	case len(n) == 1 && strings.IndexByte(n[0], '@') >= 0:
-		return k.Replica.ByUPN(n[0])
-	case len(n) == 1:
-		return k.Replica.BySAM(n[0])
+	if len(name.Name) == 1 {
+		return k.byName(name.Name[0])
 	}
-	return k.bySPN(name)
+	if spn, ok := joined(name); ok {
+		return k.Replica.ByService(spn)
+	}
+	return nil
 }
 
 // target is the service that a ticket is for.

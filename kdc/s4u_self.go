@@ -56,7 +56,10 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 		return refuse(krb5.ErrCPrincipalUnknown, "no such client")
 	}
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
-		return refuse(krb5.ErrClientRevoked, "client disabled")
+		return refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
+	}
+	if o.Settings.Expired(x.now) {
+		return refuseStatus(krb5.ErrClientRevoked, statusAccountExpired, "client account expired")
 	}
 	// Who may pass people on to some services must have seen them, unless it is
 	// trusted to do without. Who may pass them on to none by its own account

@@ -66,6 +66,9 @@ func (x *exchange) asTimes() error {
 	}
 	t.EndTime = earliest(till, start.Add(life))
 	t.Flags = krb5.FlagInitial | krb5.FlagPreAuthent
+	if s := x.client.Settings; s != nil && !s.Expires.IsZero() {
+		t.EndTime = earliest(t.EndTime, s.Expires.Truncate(time.Second)) // no ticket outlives its account
+	}
 	if !t.EndTime.After(start) {
 		return refuse(krb5.ErrNeverValid, "an end before the start")
 	}
@@ -120,6 +123,9 @@ func (x *exchange) tgsTimes() error {
 
 	if options&krb5.OptRenew != 0 {
 		return x.renew(start)
+	}
+	if !tgt.EndTime.After(start) { // within the skew
+		return refuse(krb5.ErrTktExpired, "the TGT has expired")
 	}
 	t.EndTime = earliest(wanted(x.req.Till), start.Add(x.maxLife()), tgt.EndTime, basis.EndTime)
 	if !t.EndTime.After(start) {

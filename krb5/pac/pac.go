@@ -22,6 +22,8 @@ const (
 	TypeAttributes     uint32 = 17
 	TypeRequestor      uint32 = 18
 	TypeFullChecksum   uint32 = 19
+	// TypeKeyVersion is our own, far from those that Microsoft counts up.
+	TypeKeyVersion uint32 = 0x536b4b76
 )
 
 // PAC is what one says, without its signatures.
@@ -32,6 +34,9 @@ type PAC struct {
 	Delegation *Delegation // where a service passed the client on
 	Attributes *Attributes // in a TGT
 	Requestor  sid.SID     // in a TGT: whose it is, whatever the name says by now (CVE-2021-42287)
+	// KeyVersion, in a TGT: of the password that the client had when it signed in;
+	// 0 is absent.
+	KeyVersion uint32
 	// Extra are the other buffers, as they came. A KDC copies only the types
 	// that it means to vouch for.
 	Extra []Buffer
@@ -124,6 +129,11 @@ func Parse(b []byte) (*PAC, error) {
 			if p.Requestor, err = sid.FromBytes(data); err != nil {
 				err = SyntaxError("REQUESTOR")
 			}
+		case TypeKeyVersion:
+			if len(data) != 4 {
+				return nil, SyntaxError("key version")
+			}
+			p.KeyVersion = le.Uint32(data)
 		case TypeServerChecksum, TypeKDCChecksum, TypeTicketChecksum, TypeFullChecksum:
 			if len(data) < 4 {
 				err = SyntaxError("SIGNATURE_DATA")
@@ -148,7 +158,7 @@ type builder struct {
 
 func (p *PAC) count() int {
 	n := 2 + len(p.Extra)
-	for _, some := range [...]bool{p.UPN != nil, p.Delegation != nil, p.Attributes != nil, p.Requestor != ""} {
+	for _, some := range [...]bool{p.UPN != nil, p.Delegation != nil, p.Attributes != nil, p.Requestor != "", p.KeyVersion != 0} {
 		if some {
 			n++
 		}
@@ -178,7 +188,7 @@ func (p *PAC) build(dst []byte, signatures int) (*builder, error) {
 	if n > MaxBuffers {
 		return nil, ErrTooLong
 	}
-	dst = slices.Grow(dst, 1024+8*len(p.Logon.Groups)+40*len(p.Logon.ExtraSIDs))
+	dst = slices.Grow(dst, 1024+8*(len(p.Logon.Groups)+len(p.Logon.ResourceGroups))+40*len(p.Logon.ExtraSIDs))
 	b := &builder{start: len(dst)}
 	b.b = dst[:len(dst)+8+16*n]
 	clear(b.b[b.start:])
@@ -208,6 +218,11 @@ func (p *PAC) build(dst []byte, signatures int) (*builder, error) {
 	if p.Requestor != "" {
 		b.begin(TypeRequestor)
 		b.b = append(b.b, p.Requestor...)
+		b.end()
+	}
+	if p.KeyVersion != 0 {
+		b.begin(TypeKeyVersion)
+		b.u32(p.KeyVersion)
 		b.end()
 	}
 	for _, e := range p.Extra {
