@@ -80,9 +80,11 @@ func historyOf(info *Info, values [][]byte) []sid.SID {
 		if err != nil {
 			continue
 		}
-		if d, _, ok := s.Split(); ok && d != info.SID && isDomain(d) {
-			out = append(out, s)
+		d, _, ok := s.Split()
+		if !ok || d == info.SID || !isDomain(d) {
+			continue
 		}
+		out = append(out, s)
 	}
 	return out
 }
