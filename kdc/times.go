@@ -66,8 +66,8 @@ func (x *exchange) asTimes() error {
 	}
 	t.EndTime = earliest(till, start.Add(life))
 	t.Flags = krb5.FlagInitial | krb5.FlagPreAuthent
-	if s := x.client.Settings; s != nil && !s.Expires.IsZero() {
-		t.EndTime = earliest(t.EndTime, s.Expires.Truncate(time.Second)) // no ticket outlives its account
+	if o := x.client; o != nil && o.Settings != nil && !o.Settings.Expires.IsZero() {
+		t.EndTime = earliest(t.EndTime, o.Settings.Expires.Truncate(time.Second)) // no ticket outlives its account
 	}
 	if !t.EndTime.After(start) {
 		return refuse(krb5.ErrNeverValid, "an end before the start")

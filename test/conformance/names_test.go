@@ -31,7 +31,7 @@ func testNames(t *testing.T, w *world) {
 		k.kinit(adaPassword, "-C", "ada@"+realm)
 		says(t, k.Run("", klist), ada)
 	}
-	says(t, k.refused(adaPassword, "ada@CONTOSO.TEST"), "realm")
+	says(t, k.refused(adaPassword, "ada@CONTOSO.TEST"), "Realm not local to KDC")
 
 	// What a computer offers under HOST/, and what not.
 	k.Run("", kvno, "cifs/dc1.aadds.contoso.test", "RPCSS/DC1", "host/dc1", "DC1$")

@@ -7,7 +7,6 @@ func init() {
 		guard{"K13", "kdc/replay.go", `first.request != request`, "TestReplay"},
 		guard{"K14 controller's", "domain/unique.go", `o.GUID != w.rec.GUID && o.critical()`, "TestCollidingNames"},
 		guard{"K14 without $", "domain/unique.go", `r.Kind != Computer && rep.BySAM(r.SAM+"$") != nil`, "TestCollidingNames"},
-		guard{"K14 NFKC", "domain/unique.go", `!norm.NFKC.IsNormalString(bare)`, "TestCollidingNames"},
 		guard{"K16", "kdc/preauth_tgs.go", `!ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID`, "TestPACOfTGT"},
 		guard{"T03 two", "kdc/pac.go", `part.AuthData.Contains(krb5.ADWin2kPAC)`, "TestPACOfTGT"},
 		guard{"T03 another's", "kdc/pac.go", `p.Client.Name != pacName(part.CName) || !p.Client.AuthTime.Equal(part.AuthTime)`, "TestPACOfTGT"},
