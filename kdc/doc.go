@@ -17,6 +17,8 @@
 //	s4u.go, s4u_*.go    tickets in somebody else's name: delegation
 //	times.go            how long tickets live, and which flags they carry
 //	pac.go              who the PAC says the client is
+//	membership.go       of which groups, and whether that is still so
+//	restrict.go         when and from where an account may sign in
 //	reply.go            ticket and reply, encrypted where they are written
 //	replay.go           a request that comes twice
 //	error.go            every refusal, on the wire and in the log

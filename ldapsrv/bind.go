@@ -41,6 +41,12 @@ func (s *session) simpleBind(b *ldapmsg.BindRequest) ldapmsg.Result {
 		s.refused(b.Name, err.Error())
 		return s.result(err)
 	}
+	// The client of a simple bind names no workstation, so who is bound to some
+	// can't bind from any, as in AD.
+	if why := o.Settings.Refuses(s.srv.Now(), ""); why != 0 {
+		s.refused(b.Name, why.Error())
+		return s.result(why)
+	}
 	s.who = o
 	s.srv.Counters.Binds.Add(1)
 	return ldapmsg.Result{}

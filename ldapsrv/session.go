@@ -269,7 +269,7 @@ func (s *session) actor() *domain.Object {
 		return nil
 	}
 	o := s.srv.Replica.ByGUID(s.who.GUID)
-	if o == nil || o.Disabled() {
+	if o == nil || o.Disabled() || o.Settings.Expired(s.srv.Now()) {
 		return nil
 	}
 	return o

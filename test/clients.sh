@@ -53,6 +53,7 @@ missing() {
   # a domain controller, for the agent's on-premises side; its tools provision it
   have samba || echo samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules
   have samba-tool || echo samba-common-bin python3-samba
+  have net || echo samba-common-bin # reads the PAC of a ticket
   have ip || echo iproute2
   have gcc || echo gcc # the race detector links C
   [ -e /usr/include/stdlib.h ] || echo libc6-dev
