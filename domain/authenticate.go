@@ -1,8 +1,10 @@
 package domain
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"skyrealm/cred"
 	"skyrealm/domain/dit"
@@ -18,8 +20,10 @@ const (
 	OutOfHours     Refusal = 0x530
 	NotFromThere   Refusal = 0x531
 	AccountOff     Refusal = 0x533
+	PasswordOld    Refusal = 0x532
 	AccountExpired Refusal = 0x701
 	MustChangePW   Refusal = 0x773
+	AccountLocked  Refusal = 0x775
 )
 
 func (r Refusal) Error() string { return fmt.Sprintf("domain: sign-in refused (%x)", uint32(r)) }
@@ -50,34 +54,53 @@ func (r *Replica) ByBindName(name string) *Object {
 }
 
 // Authenticate verifies a plaintext password against the NT hash of the named
-// account. Any refusal is a [Refusal]; the reasons beyond [BadCredentials] are
-// given only to who knows the password.
-func (r *Replica) Authenticate(name, password string) (*Object, error) {
-	o := r.ByBindName(name)
+// account, under its lockout. Any refusal is a [Refusal]; the reasons beyond
+// [BadCredentials] and [AccountLocked] are given only to who knows the password.
+// The account is returned as far as it is known, for the log.
+func (r *Replica) Authenticate(ctx context.Context, now time.Time, name, password string) (*Object, error) {
+	o, l := r.ByBindName(name), r.Lockout
 	nt, real := nobody, o != nil && !o.Secrets.Current.NT.IsZero()
 	if real {
 		nt = o.Secrets.Current.NT
 	}
 	// Too long a password is refused before it costs a hash (CVE-2020-1722); an
-	// empty one never signs in, whatever the hash (RFC 4513 §5.1.2).
+	// empty one never signs in, whatever the hash (RFC 4513 §5.1.2). Neither is a
+	// guess at anything.
 	if password == "" || cred.CheckPassword(password) != nil {
-		return nil, BadCredentials
+		return o, BadCredentials
 	}
 	// An account without a hash opens to nothing, nobody's password included.
-	if right := cred.NTHashOf(password).Equal(nt); !right || !real {
-		return nil, BadCredentials
+	hash := cred.NTHashOf(password)
+	switch right := hash.Equal(nt) && real; {
+	case right:
+		if err := l.Right(o); err != nil {
+			return o, err
+		}
+		return o, o.MaySignIn(r.Policy(), now)
+	case o == nil:
+		l.Nobody(ctx, name)
+	case o.Secrets.WasPassword(hash):
+		if l.IsLocked(o) {
+			return o, AccountLocked
+		}
+	default:
+		if err := l.Wrong(ctx, o, 0); err != nil {
+			return o, err
+		}
 	}
-	return o, o.MaySignIn()
+	return o, BadCredentials
 }
 
 // MaySignIn returns why an account whose password was right may still not sign
 // in, or nil.
-func (o *Object) MaySignIn() error {
+func (o *Object) MaySignIn(p *Policy, now time.Time) error {
 	switch {
 	case o.Disabled():
 		return AccountOff
 	case o.MustChange():
 		return MustChangePW
+	case o.PasswordExpired(p, now):
+		return PasswordOld
 	}
 	return nil
 }

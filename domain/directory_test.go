@@ -115,7 +115,7 @@ func TestChangePassword(t *testing.T) {
 	}
 	knows := func(name, password string) {
 		t.Helper()
-		if _, err := h.rep.Authenticate(name, password); err != nil {
+		if _, err := h.rep.Authenticate(h.ctx, h.now, name, password); err != nil {
 			t.Errorf("%s with %q: %v", name, password, err)
 		}
 	}

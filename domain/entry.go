@@ -148,7 +148,7 @@ func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
 		o.group(b, rec)
 	case Container:
 		if parent.IsRoot() {
-			o.head(b, info)
+			o.head(b, info, policyOf(rec.Attrs))
 		}
 	}
 	o.Entry = b.Entry(dn)
@@ -220,10 +220,13 @@ func (o *Object) group(b *dit.Builder, rec *Record) {
 }
 
 // head fills the entry of the domain itself.
-func (o *Object) head(b *dit.Builder, info *Info) {
+func (o *Object) head(b *dit.Builder, info *Info, p *Policy) {
 	o.SID = info.SID
 	b.Set(aSID, []byte(info.SID))
 	b.SetString(aInstanceType, "5")
+	for _, t := range policyAttrs {
+		b.SetString(t, p.text(t))
+	}
 	places := make([]string, 0, len(wellKnown))
 	for _, w := range wellKnown {
 		places = append(places, fmt.Sprintf("B:32:%X:%s,%s", w.guid, w.rdn, info.BaseDN()))

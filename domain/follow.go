@@ -31,7 +31,7 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 			f.Log.Error("records left out of the replica", "error", err)
 		}
 		if len(records) < batch {
-			return nil
+			return f.Replica.Lockout.CatchUp(ctx)
 		}
 	}
 }

@@ -14,6 +14,9 @@ var (
 	aTokenGlobal   = dit.Attr("tokenGroupsGlobalAndUniversal")
 	aGroupToken    = dit.Attr("primaryGroupToken")
 	aKVNO          = dit.Attr("msDS-KeyVersionNumber")
+	aBadCount      = dit.Attr("badPwdCount")
+	aBadTime       = dit.Attr("badPasswordTime")
+	aLockoutTime   = dit.Attr("lockoutTime")
 	aUACComputed   = dit.Attr("msDS-User-Account-Control-Computed")
 	aPrincipalName = dit.Attr("msDS-PrincipalName")
 	aCreateStamp   = dit.Attr("createTimeStamp")
@@ -21,9 +24,12 @@ var (
 	aStructural    = dit.Attr("structuralObjectClass")
 )
 
-// uacExpired is set in msDS-User-Account-Control-Computed while the password
-// has to be changed ([MS-ADTS] §3.1.1.4.5.17).
-const uacExpired = 0x800000
+// Bits of msDS-User-Account-Control-Computed: the account is locked out; the
+// password has to be changed ([MS-ADTS] §3.1.1.4.5.17).
+const (
+	uacLockout = 0x10
+	uacExpired = 0x800000
+)
 
 // Links gives an entry's values that hang on other objects or are worked out
 // when they are read. Replica is the dit.Links of its entries.
@@ -63,11 +69,26 @@ func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
 	case aUACComputed:
 		if o.SignsIn() {
 			v := 0
-			if o.MustChange() {
+			if o.MustChange() || r.Lockout != nil && o.PasswordExpired(r.Policy(), r.Lockout.Now()) {
 				v = uacExpired
+			}
+			if r.Lockout.IsLocked(o) {
+				v |= uacLockout
 			}
 			return text(strconv.Itoa(v))
 		}
+	case aBadCount, aBadTime, aLockoutTime:
+		if !o.SignsIn() {
+			return nil
+		}
+		count, last, locked, _ := r.Lockout.BadPasswords(o)
+		switch t {
+		case aBadCount:
+			return text(strconv.Itoa(count))
+		case aBadTime:
+			return text(filetime(last))
+		}
+		return text(filetime(locked))
 	case aPrincipalName:
 		if o.SAM != "" {
 			return text(r.Info.NetBIOS + `\` + o.SAM)

@@ -204,6 +204,7 @@ func (p *Provisioner) secrets(c *tenant.Change, was Secrets, legacy *opened) Sec
 	// keytabs that name the old one stay good.
 	if !legacy.legacy.SamePassword(was.Current) {
 		next.KVNO++
+		next.History = was.replaced()
 		next.Previous = cred.Legacy{} // a person's old password ends with the change
 		next.Current = legacy.legacy.WithKVNO(next.KVNO)
 	}

@@ -153,7 +153,7 @@ func (h *house) tick() { h.now = h.now.Add(time.Minute) }
 // Kerberos key alike.
 func (h *house) signs(name, password string) bool {
 	h.t.Helper()
-	_, err := h.rep.Authenticate(name, password)
+	_, err := h.rep.Authenticate(context.Background(), h.now, name, password)
 	o := h.rep.BySAM(name)
 	kerberos := false
 	if o != nil {
@@ -220,7 +220,7 @@ func TestProvisionUser(t *testing.T) {
 	h.password("ada", "ada", "Fourth1")
 	h.user("ada", map[string]any{"accountEnabled": false})
 	h.sync()
-	if _, err := h.rep.Authenticate("ada", "Fourth1"); !errors.Is(err, domain.AccountOff) {
+	if _, err := h.rep.Authenticate(t.Context(), h.now, "ada", "Fourth1"); !errors.Is(err, domain.AccountOff) {
 		t.Error(err)
 	}
 	sid := h.rep.BySAM("ada").SID
@@ -270,7 +270,7 @@ func TestNTLMOff(t *testing.T) {
 	if made, err := etype.StringToKey(etype.AES256SHA1, "Second1", k.Salt, k.Iterations); !ok || err != nil || !made.Equal(k.Key) {
 		t.Error("no Kerberos key of the new password")
 	}
-	if _, err := h.rep.Authenticate("ada", "Second1"); err == nil || !o.Secrets.Current.NT.IsZero() {
+	if _, err := h.rep.Authenticate(t.Context(), h.now, "ada", "Second1"); err == nil || !o.Secrets.Current.NT.IsZero() {
 		t.Error("an NT hash came into the domain")
 	}
 }

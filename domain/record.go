@@ -88,6 +88,9 @@ func (r *Record) Key() ID {
 type Secrets struct {
 	Current  cred.Legacy
 	Previous cred.Legacy // of KVNO-1: machines, services and krbtgt between two changes
+	// History are the passwords before Current, the last first, at most two: a
+	// wrong password that is one of them is no guess.
+	History []cred.Legacy
 	// KVNO is the version number of Current; 0 where there never was a password.
 	KVNO uint32
 	// Version is the tenant credential's that Current came from, 0 for those

@@ -21,6 +21,9 @@ import (
 // Each Object is whole in itself. A reader that looks twice may see two moments.
 type Replica struct {
 	Info Info
+	// Lockout counts wrong passwords. Set it before the first sign-in; nil counts
+	// none.
+	Lockout *Lockout
 
 	byGUID table[ID, *Object]
 	byKey  table[ID, *Object]
@@ -31,6 +34,8 @@ type Replica struct {
 	// view is what searches see. The writer publishes a new one after each
 	// batch; older ones stay whole for who reads them.
 	view atomic.Pointer[view]
+
+	policy atomic.Pointer[Policy]
 
 	// groupsOf maps a member's key to the keys of the groups that name it.
 	groupsOf table[ID, []ID]
@@ -160,6 +165,9 @@ func (r *Replica) apply(v *view, rec *Record) error {
 			r.link(old.Key, was, nil)
 		}
 		return err
+	}
+	if rec.GUID == r.Info.GUID {
+		r.policy.Store(policyOf(rec.Attrs))
 	}
 	// In this order: at no moment is the object without its names.
 	r.learn(v, o)

@@ -253,7 +253,7 @@ func TestAuthenticate(t *testing.T) {
 		{"must", "Passw0rd", MustChangePW},
 		{"ada", strings.Repeat("x", 100_000), BadCredentials},
 	} {
-		if _, err := w.rep.Authenticate(c.name, c.password); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
+		if _, err := w.rep.Authenticate(t.Context(), testNow, c.name, c.password); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}

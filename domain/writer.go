@@ -305,7 +305,7 @@ func (w *writer) finish() error {
 	if err != nil {
 		return &ConstraintError{"unicodePwd", "the password can't be used"}
 	}
-	s := Secrets{KVNO: r.Secrets.KVNO + 1, Set: w.now, Previous: r.Secrets.Current}
+	s := Secrets{KVNO: r.Secrets.KVNO + 1, Set: w.now, Previous: r.Secrets.Current, History: r.Secrets.replaced()}
 	if w.expired {
 		s.Set = time.Time{}
 	}

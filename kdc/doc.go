@@ -10,6 +10,7 @@
 //	preauth.go          what a client is asked to prove, and preauth_*.go how
 //	certificate.go      whose certificates sign whom in
 //	anonymous.go        tickets for nobody
+//	judge.go            right and wrong passwords, and who waits for that
 //	cookie.go           proofs that take several rounds
 //	fast.go             requests and replies inside armor
 //	etypes.go           which key for what

@@ -36,7 +36,7 @@ func (x *exchange) listed(id etype.ID) bool { return slices.Contains(x.req.EType
 
 // clientKey returns the client's key of an etype that it may and can use.
 func (x *exchange) clientKey(id etype.ID) (cred.KerberosKey, bool) {
-	l := &x.client.Secrets.Current
+	l := x.secrets
 	if !x.listed(id) || !x.k.Policy.allowed(x.client, l, id) {
 		return cred.KerberosKey{}, false
 	}

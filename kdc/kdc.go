@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"skyrealm/cred"
 	"skyrealm/der"
 	"skyrealm/domain"
 	"skyrealm/krb5"
@@ -90,13 +91,17 @@ func (c *Counters) Refused(code krb5.ErrorCode) uint64 {
 // its buffers are most of what a request costs.
 type exchange struct {
 	k    *KDC
+	ctx  context.Context
 	from netip.AddrPort
 	raw  []byte
 	now  time.Time // to the microsecond
 	req  krb5.KDCReq
 
-	s4u     *s4u // nil but for delegation
+	s4u        *s4u // nil but for delegation
+	mayNotWait bool // whoever sent it here reads others' requests as well
+
 	client  *domain.Object
+	secrets *cred.Legacy       // the client's, whose knowledge is to be proven
 	cname   krb5.PrincipalName // as the tickets have it
 	crealm  string             // the client's realm: ours, or that of nobody
 	service target
@@ -137,7 +142,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, tcp bool) (reply []byte) {
 	k.once.Do(k.init)
 	x := exchanges.Get().(*exchange)
-	x.begin(k, request, from)
+	x.begin(ctx, k, request, from)
+	x.mayNotWait = !tcp && ctx.Value(laterKey{}) != nil
 	defer func() {
 		// The last defence: one request must not end the sign-ins of all. The
 		// exchange is left to the collector, and nothing of the request is
@@ -152,6 +158,11 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 	}()
 
 	reply, err := x.answer()
+	if err == errLater {
+		k.Count.AS.Add(^uint64(0)) // it is counted when it comes again
+		k.later(ctx, request, from)
+		return nil
+	}
 	if err != nil {
 		reply = x.refuse(ctx, err)
 	}
@@ -174,8 +185,8 @@ func (k *KDC) init() {
 	}
 }
 
-func (x *exchange) begin(k *KDC, request []byte, from netip.AddrPort) {
-	x.k, x.from, x.raw, x.crealm = k, from, request, k.realm
+func (x *exchange) begin(ctx context.Context, k *KDC, request []byte, from netip.AddrPort) {
+	x.k, x.ctx, x.from, x.raw, x.crealm = k, ctx, from, request, k.realm
 	x.now = k.Now().UTC().Truncate(time.Microsecond)
 	x.out.Reset(x.outRoom[:])
 	x.aux.Reset(x.auxRoom[:])
@@ -189,8 +200,8 @@ func (x *exchange) end() {
 	clear(x.plain[:cap(x.plain)])
 	x.forgetFAST()
 	x.reply, x.session = replyKey{}, sessionKey{}
-	x.client, x.s4u, x.service, x.cname = nil, nil, target{}, krb5.PrincipalName{}
-	x.raw, x.proof, x.k = nil, nil, nil
+	x.client, x.secrets, x.s4u, x.service, x.cname = nil, nil, nil, target{}, krb5.PrincipalName{}
+	x.raw, x.proof, x.k, x.ctx = nil, nil, nil, nil
 	exchanges.Put(x)
 }
 

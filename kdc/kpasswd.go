@@ -88,7 +88,7 @@ func (p *Kpasswd) Handle(ctx context.Context, request []byte, from netip.AddrPor
 		}
 	}()
 	c := &change{p: p}
-	c.begin(p.KDC, request, from)
+	c.begin(ctx, p.KDC, request, from)
 	if !c.decode() {
 		p.Count.Sockets.Dropped.Add(1)
 		return nil

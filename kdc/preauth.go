@@ -22,8 +22,10 @@ type mechanism struct {
 	// prove judges the client's element. It returns nil once the client is
 	// proven, with x.reply (the key of the reply, see [exchange.replyWith]) and
 	// x.proof set, and what the AS-REP carries for it appended to
-	// x.repPAData; x.more(…) to ask for another round; x.askFor(…) or a
-	// refusal of its own when the client has failed.
+	// x.repPAData; x.more(…) to ask for another round; errWrong for another
+	// password's proof; x.askFor(…) or a refusal of its own when the client has
+	// failed otherwise. It may be asked again with an earlier password in
+	// x.secrets.
 	prove func(x *exchange, value []byte) error
 }
 
@@ -70,7 +72,7 @@ func (x *exchange) preauthenticate() error {
 				return err
 			}
 		}
-		return m.prove(x, value)
+		return x.judge(m, value)
 	}
 	return x.askFor(krb5.ErrPreauthRequired, "no pre-authentication")
 }
@@ -82,7 +84,7 @@ func (x *exchange) checkKeys() error {
 			return nil
 		}
 	}
-	if l := &x.client.Secrets.Current; len(l.Keys) == 0 && l.NT.IsZero() {
+	if l := x.secrets; len(l.Keys) == 0 && l.NT.IsZero() {
 		// A synced account whose hashes have not come, or a cloud-only one
 		// whose password was not changed since the domain exists. AD's
 		// code for an account without keys, and the only one of which a

@@ -51,7 +51,7 @@ func (x *exchange) proveChallenge(value []byte) error {
 		x.replyWith(k.Key, x.client.Secrets.KVNO)
 		return x.answerChallenge(k.Key)
 	}
-	return x.askFor(krb5.ErrPreauthFailed, "wrong password")
+	return errWrong
 }
 
 // answerChallenge shows that we have the client's key too.

@@ -32,7 +32,7 @@ func (x *exchange) proveTimestamp(value []byte) error {
 	}
 	plain, err := k.Key.Decrypt(x.plain[:0], e.Cipher, krb5.UsageASReqTimestamp)
 	if err != nil {
-		return x.askFor(krb5.ErrPreauthFailed, "wrong password")
+		return errWrong
 	}
 	x.plain = plain
 	var ts krb5.PAEncTSEnc

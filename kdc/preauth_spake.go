@@ -159,7 +159,7 @@ func (x *exchange) checkSPAKE(m *spake.Message) error {
 	}
 	plain, err := first.Decrypt(x.plain[:0], m.Encrypted.Cipher, spake.UsageFactor)
 	if err != nil || m.Encrypted.EType != int32(first.ID()) {
-		return x.askFor(krb5.ErrPreauthFailed, "wrong password")
+		return errWrong
 	}
 	x.plain = plain
 	var factor spake.Factor

@@ -27,7 +27,11 @@ func (x *exchange) findClient() error {
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
 		return refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
 	}
-	x.client, x.cname = o, name
+	// A right password would do as little: nobody is told which it was.
+	if x.k.Replica.Lockout.IsLocked(o) {
+		return errLocked
+	}
+	x.client, x.secrets, x.cname = o, &o.Secrets.Current, name
 	// RFC 6806 §5: the name of the account itself, where the client can take
 	// it; one that sends an enterprise name always can.
 	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal {

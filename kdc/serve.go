@@ -19,6 +19,7 @@ import (
 const (
 	MaxUDPRequest = 16 << 10 // Windows goes to TCP above 1,465 B
 	MaxTCPMessage = 64 << 10
+	maxLate       = 1024 // datagrams whose answers wait for the database
 	MaxTCPConns   = 4096 // one more closes the one that has been idle longest
 
 	tcpRequestTime = 10 * time.Second // for a whole request, however slowly it comes
@@ -43,6 +44,8 @@ type Server struct {
 
 	maxConns    int
 	requestTime time.Duration
+
+	late chan struct{} // room for answers that wait for something
 
 	mu    sync.Mutex
 	conns list.List // of *tcpConn, the one that was idle longest in front
@@ -78,7 +81,7 @@ func (p *Kpasswd) Listen(addr string) (*Server, error) {
 }
 
 func (s *Server) bind(addr string) error {
-	s.maxConns, s.requestTime = MaxTCPConns, tcpRequestTime
+	s.maxConns, s.requestTime, s.late = MaxTCPConns, tcpRequestTime, make(chan struct{}, maxLate)
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("kdc: %w", err)
@@ -118,8 +121,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	// Requests outlive ctx by the time of the drain.
 	work := context.WithoutCancel(ctx)
 	var readers, conns sync.WaitGroup
+	udp := context.WithValue(work, laterKey{}, s.postpone(&conns))
 	for range s.readers {
-		readers.Go(func() { fail(s.serveUDP(work)) })
+		readers.Go(func() { fail(s.serveUDP(udp)) })
 	}
 	readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
 
@@ -130,7 +134,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.stop()
 	readers.Wait()
-	s.udp.Close()
 	finished := make(chan struct{})
 	go func() { conns.Wait(); close(finished) }()
 	t := time.NewTimer(drainTime)
@@ -141,7 +144,26 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.closeAll()
 		<-finished
 	}
+	s.udp.Close()
 	return err
+}
+
+// postpone returns what answers datagrams beside their readers.
+func (s *Server) postpone(running *sync.WaitGroup) postpone {
+	return func(to netip.AddrPort, answer func() []byte) bool {
+		select {
+		case s.late <- struct{}{}:
+		default:
+			return false
+		}
+		running.Go(func() {
+			defer func() { <-s.late }()
+			if reply := answer(); reply != nil {
+				_, _ = s.udp.WriteToUDPAddrPort(reply, to)
+			}
+		})
+		return true
+	}
 }
 
 // stop ends reading: readers see a deadline that has passed, writers go on.

@@ -36,7 +36,7 @@ func (s *session) simpleBind(b *ldapmsg.BindRequest) ldapmsg.Result {
 		s.refused(b.Name, "empty password")
 		return ldapmsg.Result{Code: ldapmsg.UnwillingToPerform, Message: textEmptyPW}
 	}
-	o, err := s.srv.Replica.Authenticate(b.Name, string(password))
+	o, err := s.srv.Replica.Authenticate(s.ctx, s.srv.Now(), b.Name, string(password))
 	if err != nil {
 		s.refused(b.Name, err.Error())
 		return s.result(err)

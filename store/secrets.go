@@ -13,11 +13,12 @@ import (
 
 // secretsText is what stands, encrypted, in domain.object.secrets.
 type secretsText struct {
-	Current  *legacyText `json:"current,omitempty"`
-	Previous *legacyText `json:"previous,omitempty"`
-	KVNO     uint32      `json:"kvno"`
-	Version  int64       `json:"version,omitempty"`
-	Set      int64       `json:"set,omitempty"` // microseconds since 1970, 0: never
+	Current  *legacyText  `json:"current,omitempty"`
+	Previous *legacyText  `json:"previous,omitempty"`
+	History  []legacyText `json:"history,omitempty"`
+	KVNO     uint32       `json:"kvno"`
+	Version  int64        `json:"version,omitempty"`
+	Set      int64        `json:"set,omitempty"` // microseconds since 1970, 0: never
 }
 
 type legacyText struct {
@@ -46,7 +47,12 @@ func sealSecrets(ring *cred.Ring, name string, r *domain.Record, rand io.Reader)
 	if !s.Set.IsZero() {
 		text.Set = s.Set.UnixMicro()
 	}
-	if text == (secretsText{}) {
+	for _, l := range s.History {
+		if t := legacyToText(l); t != nil {
+			text.History = append(text.History, *t)
+		}
+	}
+	if text.Current == nil && text.Previous == nil && text.History == nil && text.KVNO == 0 && text.Version == 0 && text.Set == 0 {
 		return nil, nil
 	}
 	plain, err := json.Marshal(text)
@@ -95,6 +101,13 @@ func openSecrets(ring *cred.Ring, name string, r *domain.Record, sealed []byte) 
 	}
 	if s.Previous, err = textToLegacy(text.Previous); err != nil {
 		return domain.Secrets{}, ErrCorrupt
+	}
+	for i := range text.History {
+		l, err := textToLegacy(&text.History[i])
+		if err != nil {
+			return domain.Secrets{}, ErrCorrupt
+		}
+		s.History = append(s.History, l)
 	}
 	return s, nil
 }

@@ -282,6 +282,10 @@ func (s *service) follow(ctx context.Context, founded bool) error {
 	}
 	if s.cfg.roles.domain {
 		s.rep = domain.NewReplica(s.info)
+		began := time.Now()
+		s.rep.Lockout = &domain.Lockout{Replica: s.rep, Store: s.domain, Now: time.Now, Log: s.log.With("part", "lockout"),
+			Elapsed: func() time.Duration { return time.Since(began) }} // by the monotonic clock
+		s.work.Go(func() { s.rep.Lockout.Run(s.backing) })
 		f := &domain.Follower{Store: s.domain, Replica: s.rep, Log: s.log.With("part", "follow"), Retry: retryTime}
 		if err := f.CatchUp(ctx); err != nil {
 			return err
