@@ -57,7 +57,14 @@ func (p *Provisioner) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var looked time.Time
 	for {
+		if now := p.Now(); now.Sub(looked).Abs() >= krbtgtLook {
+			if err := p.Age(ctx); err != nil {
+				return err
+			}
+			looked = now
+		}
 		next, more, err := p.Step(ctx, after)
 		if err != nil {
 			return err

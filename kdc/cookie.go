@@ -148,7 +148,7 @@ func (x *exchange) krbtgtKeys() (*serviceKeys, error) {
 	if krbtgt == nil {
 		return nil, refuse(krb5.ErrNoKey, "the domain has no krbtgt")
 	}
-	keys := x.k.keys.of(krbtgt)
+	keys := x.keysOf(krbtgt)
 	if keys == nil {
 		return nil, refuse(krb5.ErrNoKey, "the krbtgt has no keys")
 	}

@@ -16,6 +16,7 @@
 //	etypes.go           which key for what
 //	u2u.go              tickets under another ticket's session key
 //	s4u.go, s4u_*.go    tickets in somebody else's name: delegation
+//	keyage.go           from when to when a key is used
 //	times.go            how long tickets live, and which flags they carry
 //	pac.go              who the PAC says the client is
 //	membership.go       of which groups, and whether that is still so

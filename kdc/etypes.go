@@ -162,6 +162,9 @@ type serviceKeys struct {
 	supported krb5.SupportedEncTypes
 	current   *keyVersion
 	previous  *keyVersion // tickets live on when a key changes
+	// What takes its place before and after the time of the previous one; nil
+	// where there is none. See keyage.go.
+	early, late *serviceKeys
 }
 
 // find returns the version that an encrypted part names.
@@ -203,6 +206,7 @@ func (c *keyCache) of(o *domain.Object) *serviceKeys {
 	if o.Secrets.KVNO > 1 {
 		s.previous = newVersion(o, &o.Secrets.Previous, o.Secrets.KVNO-1)
 	}
+	s.age()
 	if _, was := c.byRID.Swap(o.RID, s); !was && c.n.Add(1) > maxCachedKeys {
 		c.n.Store(0)
 		c.byRID.Clear()

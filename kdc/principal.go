@@ -181,7 +181,7 @@ func (x *exchange) findService() error {
 	if o.Kind == domain.User && len(o.SPNs) == 0 {
 		return refuse(krb5.ErrMustUseUser2User, "the account has no service principal name")
 	}
-	if t.keys = x.k.keys.of(o); t.keys == nil {
+	if t.keys = x.keysOf(o); t.keys == nil {
 		if l := &o.Secrets.Current; len(l.Keys) > 0 || !l.NT.IsZero() {
 			return refuse(krb5.ErrETypeNoSupp, "the service has no key of a type that it says it can use")
 		}

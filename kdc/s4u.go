@@ -117,7 +117,7 @@ func (x *exchange) toProxy() error {
 // all four signatures of its PAC: a service knows its own key, and may have
 // changed what it likes (CVE-2020-17049, CVE-2022-37967).
 func (x *exchange) openEvidence(t *krb5.Ticket, part *krb5.EncTicketPart) (*pac.PAC, error) {
-	keys := x.k.keys.of(x.client)
+	keys := x.keysOf(x.client)
 	if keys == nil {
 		return nil, refuse(krb5.ErrNoKey, "the asking service has no keys")
 	}
