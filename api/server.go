@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"skyrealm/api/graph"
+	"skyrealm/api/managed"
 	"skyrealm/api/oauth"
 	"skyrealm/api/problem"
 	"skyrealm/api/provisioning"
@@ -70,6 +71,8 @@ type Server struct {
 	// KDCProxy answers Kerberos messages of clients that reach no other port; nil
 	// where this process has no part in the domain.
 	KDCProxy KDCProxy
+	// Managed administers the managed domain; nil where this process has none.
+	Managed *managed.Handler
 	// Ready returns why this process can't serve now; nil is always ready.
 	Ready func(ctx context.Context) error
 }
@@ -186,6 +189,17 @@ func (e *edge) mount(signIn *oauth.Handler, directory *graph.Handler, agents *sy
 		Post("/sync/v1/passwordhashes:stream", agents.Stream)
 
 	root.With(bounded(maxProxy, problem.Write)).Post("/kdcproxy", e.kdcProxy)
+
+	// The managed domain.
+	if m := e.Managed; m != nil {
+		root.Route("/domain/v1", func(r chi.Router) {
+			r.Use(e.authenticate, permit(managed.Allowed), bounded(managed.MaxBody, problem.Write), e.timed)
+			r.Get("/policy", m.GetPolicy)
+			r.Patch("/policy", m.PatchPolicy)
+			r.Post("/krbtgt:rotate", m.Roll)
+			r.Get("/events", m.GetEvents)
+		})
+	}
 
 	// Agents of the real service. The token is in the body; every answer is theirs.
 	root.With(e.timed, recovered(provisioning.Failed), bounded(provisioning.MaxBody, provisioning.Failed)).

@@ -131,6 +131,9 @@ func (d *Directory) Add(ctx context.Context, actor *Object, dn dit.DN, attrs []M
 
 // Modify changes an object.
 func (d *Directory) Modify(ctx context.Context, actor *Object, dn dit.DN, mods []Mod) error {
+	if done, err := d.unlock(ctx, actor, dn, mods); done {
+		return err
+	}
 	return d.change(ctx, actor, dn, onlyMembers(mods), func(rec *Record) error {
 		w := &writer{d: d, rec: rec, now: d.Now().UTC()}
 		rec.Changed = w.now

@@ -78,7 +78,7 @@ func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
 			return text(strconv.Itoa(v))
 		}
 	case aBadCount, aBadTime, aLockoutTime:
-		if !o.SignsIn() {
+		if !o.SignsIn() || r.Lockout == nil {
 			return nil
 		}
 		count, last, locked, _ := r.Lockout.BadPasswords(o)

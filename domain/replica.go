@@ -24,6 +24,7 @@ type Replica struct {
 	// Lockout counts wrong passwords. Set it before the first sign-in; nil counts
 	// none.
 	Lockout *Lockout
+	Audit   *Audit // takes what becomes of sign-ins; nil: nobody reads of it
 
 	byGUID table[ID, *Object]
 	byKey  table[ID, *Object]

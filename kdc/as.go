@@ -43,7 +43,6 @@ func (x *exchange) as() ([]byte, error) {
 	if x.client.MustChange() && !x.service.changePW {
 		return nil, refuseStatus(krb5.ErrKeyExpired, statusPasswordMustChange, "the password must be changed")
 	}
-
 	if x.client.PasswordExpired(x.k.Replica.Policy(), x.now) && !x.service.changePW {
 		return nil, refuse(krb5.ErrKeyExpired, "the password has expired")
 	}

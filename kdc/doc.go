@@ -11,6 +11,7 @@
 //	certificate.go      whose certificates sign whom in
 //	anonymous.go        tickets for nobody
 //	judge.go            right and wrong passwords, and who waits for that
+//	audit.go            what is written down of it
 //	cookie.go           proofs that take several rounds
 //	fast.go             requests and replies inside armor
 //	etypes.go           which key for what

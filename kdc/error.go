@@ -55,6 +55,7 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 		level = slog.LevelDebug // every sign-in begins so
 	}
 	x.k.Count.refused[code].Add(1)
+	x.audit(code)
 	if x.k.Log.Enabled(ctx, level) {
 		x.k.Log.LogAttrs(ctx, level, "kdc: request refused",
 			slog.String("code", code.String()),

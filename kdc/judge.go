@@ -16,6 +16,7 @@ var errLater = errors.New("kdc: the answer comes later")
 // judge takes what a mechanism makes of a client's element to the lockout, which
 // decides what may be said of it.
 func (x *exchange) judge(m *mechanism, value []byte) error {
+	x.preAuth = m.kind
 	err := m.prove(x, value)
 	switch {
 	case err == nil:

@@ -98,6 +98,8 @@ type exchange struct {
 	req  krb5.KDCReq
 
 	s4u        *s4u // nil but for delegation
+	repeated   bool // the request was answered before
+	preAuth    int32
 	mayNotWait bool // whoever sent it here reads others' requests as well
 
 	client  *domain.Object
@@ -165,6 +167,8 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 	}
 	if err != nil {
 		reply = x.refuse(ctx, err)
+	} else if reply != nil {
+		x.audit(krb5.ErrNone)
 	}
 	if !tcp && len(reply) > k.Policy.maxUDPReply() {
 		k.Count.TooBig.Add(1)
@@ -188,6 +192,7 @@ func (k *KDC) init() {
 func (x *exchange) begin(ctx context.Context, k *KDC, request []byte, from netip.AddrPort) {
 	x.k, x.ctx, x.from, x.raw, x.crealm = k, ctx, from, request, k.realm
 	x.now = k.Now().UTC().Truncate(time.Microsecond)
+	x.repeated, x.preAuth = false, 0
 	x.out.Reset(x.outRoom[:])
 	x.aux.Reset(x.auxRoom[:])
 	x.repPAData = x.repPAData[:0]

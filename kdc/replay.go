@@ -55,6 +55,7 @@ func (x *exchange) once(reply []byte) ([]byte, error) {
 	x.k.Count.Tickets.Add(1)
 	if repeated {
 		x.k.Count.Repeats.Add(1)
+		x.repeated = true
 	}
 	return first.reply, nil
 }

@@ -1,8 +1,11 @@
 package ldapsrv
 
 import (
+	"errors"
+	"net"
 	"unicode/utf8"
 
+	"skyrealm/domain"
 	"skyrealm/ldapsrv/ldapmsg"
 )
 
@@ -37,6 +40,7 @@ func (s *session) simpleBind(b *ldapmsg.BindRequest) ldapmsg.Result {
 		return ldapmsg.Result{Code: ldapmsg.UnwillingToPerform, Message: textEmptyPW}
 	}
 	o, err := s.srv.Replica.Authenticate(s.ctx, s.srv.Now(), b.Name, string(password))
+	s.audit(b.Name, o, err)
 	if err != nil {
 		s.refused(b.Name, err.Error())
 		return s.result(err)
@@ -69,4 +73,41 @@ func clip(text string) string {
 		end--
 	}
 	return text[:end] + "…"
+}
+
+// audit writes down a sign-in and what became of it, as Windows does of simple
+// binds (event 4776).
+func (s *session) audit(name string, o *domain.Object, err error) {
+	e := domain.Event{ID: domain.EventValidation, At: s.srv.Now(), EType: -1, Status: ntStatus(o, err)}
+	if o != nil {
+		e.Account, e.RID = o.SAM, o.RID
+	} else {
+		e.Account = clip(name)
+	}
+	if a, ok := s.raw.RemoteAddr().(*net.TCPAddr); ok {
+		e.From = a.AddrPort()
+	}
+	s.srv.Replica.Audit.Put(&e)
+}
+
+// ntStatus is the truth about a sign-in ([MS-ERREF] §2.3.1), which the client is
+// not always told.
+func ntStatus(o *domain.Object, err error) uint32 {
+	var r domain.Refusal
+	errors.As(err, &r)
+	switch {
+	case err == nil:
+		return 0
+	case o == nil:
+		return 0xc0000064 // STATUS_NO_SUCH_USER
+	case r == domain.AccountLocked:
+		return 0xc0000234 // STATUS_ACCOUNT_LOCKED_OUT
+	case r == domain.AccountOff:
+		return 0xc0000072 // STATUS_ACCOUNT_DISABLED
+	case r == domain.MustChangePW:
+		return 0xc0000224 // STATUS_PASSWORD_MUST_CHANGE
+	case r == domain.PasswordOld:
+		return 0xc0000071 // STATUS_PASSWORD_EXPIRED
+	}
+	return 0xc000006a // STATUS_WRONG_PASSWORD
 }

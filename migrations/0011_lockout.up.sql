@@ -70,3 +70,21 @@ CREATE FUNCTION domain.lock_left(until timestamptz, t timestamptz) RETURNS doubl
     SELECT CASE WHEN until IS NULL OR until <= t THEN 0 WHEN until = 'infinity' THEN -1
         ELSE extract(epoch FROM until - t) END::double precision
 $$;
+
+-- The domain's security log, written in batches.
+CREATE TABLE domain.event (
+    id          bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event       smallint    NOT NULL, -- Windows' number
+    at          timestamptz NOT NULL,
+    account     text        NOT NULL,
+    rid         bigint      NOT NULL,
+    service     text        NOT NULL,
+    service_rid bigint      NOT NULL,
+    options     bigint      NOT NULL,
+    etype       integer     NOT NULL,
+    status      bigint      NOT NULL,
+    preauth     integer     NOT NULL,
+    address     text        NOT NULL,
+    port        integer     NOT NULL
+);
+CREATE INDEX event_at ON domain.event (at);

@@ -23,6 +23,7 @@ type commands struct {
 	Agent   agentCmd   `cmd:"" help:"The sync agent: send users and password hashes to a tenant."`
 	Keytab  keytabCmd  `cmd:"" help:"Create a service account in the domain and write its keytab."`
 	User    userCmd    `cmd:"" help:"Administer users."`
+	Domain  domainCmd  `cmd:"" help:"Administer the managed domain: policy, lockouts, the krbtgt's key, the security log."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	Log   string `help:"Form of the log lines on standard error." enum:"text,json" default:"text" env:"SKYREALM_LOG"`

@@ -42,6 +42,10 @@ func domainMetrics(r *prometheus.Registry, k *kdc.KDC, l *ldapsrv.Server, rep *d
 	}
 	counter("skyrealm_ldap_binds_refused_total", "LDAP binds that were refused.", nil, func() float64 { return float64(l.Counters.BindsRefused.Load()) })
 	counter("skyrealm_ldap_internal_errors_total", "LDAP answers that hid an error of the program's own.", nil, func() float64 { return float64(l.Counters.Internal.Load()) })
+	if a := rep.Audit; a != nil {
+		counter("skyrealm_audit_events_total", "Security events that are stored.", nil, func() float64 { return float64(a.Written()) })
+		counter("skyrealm_audit_dropped_total", "Security events that there was no room for.", nil, func() float64 { return float64(a.Dropped()) })
+	}
 	gauge("skyrealm_ldap_connections", "LDAP connections that are open.", func() float64 { return float64(l.Counters.Open.Load()) })
 	gauge("skyrealm_domain_objects", "Objects of the managed domain in memory.", func() float64 { return float64(rep.Len()) })
 	gauge("skyrealm_domain_tenant_usn", "The tenant's USN that the managed domain reflects.", func() float64 { _, usn := rep.USN(); return float64(usn) })

@@ -286,6 +286,12 @@ func (s *service) follow(ctx context.Context, founded bool) error {
 		s.rep.Lockout = &domain.Lockout{Replica: s.rep, Store: s.domain, Now: time.Now, Log: s.log.With("part", "lockout"),
 			Elapsed: func() time.Duration { return time.Since(began) }} // by the monotonic clock
 		s.work.Go(func() { s.rep.Lockout.Run(s.backing) })
+		audit := domain.NewAudit(s.domain, s.log.With("part", "audit"))
+		s.rep.Audit = audit
+		s.work.Go(func() { audit.Run(s.backing) })
+		s.rep.Lockout.OnLock = func(o *domain.Object) {
+			audit.Put(&domain.Event{ID: domain.EventLockedOut, At: time.Now(), Account: o.SAM, RID: o.RID, EType: -1})
+		}
 		f := &domain.Follower{Store: s.domain, Replica: s.rep, Log: s.log.With("part", "follow"), Retry: retryTime}
 		if err := f.CatchUp(ctx); err != nil {
 			return err
@@ -330,6 +336,7 @@ func (s *service) serve() error {
 		a := &api.Server{Tenant: s.tenant, Key: s.keys.token, Log: s.log.With("part", "api"), Metrics: metrics, Now: time.Now, Rand: rand.Reader}
 		if s.rep != nil {
 			a.Reached, a.Forms, a.KDCProxy = s.rep.WaitTenant, s.rep.Forms, kdcProxy(&kdc.Proxy{KDC: s.kdc, Kpasswd: s.passwd})
+			a.Managed = s.managed()
 		}
 		if s.signIn != nil {
 			a.Certify = func(user *tenant.Object, order graph.CertificateOrder) (*x509.Certificate, error) {
@@ -376,6 +383,10 @@ func (s *service) tidy() {
 			return
 		}
 		healed, dropped, err := s.tenant.Tidy(s.backing)
+		if s.domain != nil {
+			n, tidied := s.domain.DropEvents(s.backing, time.Now().Add(-s.cfg.keepEvents))
+			dropped, err = dropped+n, errors.Join(err, tidied)
+		}
 		switch {
 		case err != nil && s.backing.Err() == nil:
 			s.log.Warn("hourly upkeep failed, it is tried again", "error", err)
