@@ -64,8 +64,10 @@ func TestAudit(t *testing.T) {
 	if a.Dropped() != 100 {
 		t.Errorf("%d dropped", a.Dropped())
 	}
-	if a.flush(t.Context()) == nil || a.flush(t.Context()) == nil {
-		t.Error("written while away")
+	for range 2 {
+		if a.flush(t.Context()) == nil {
+			t.Error("written while away")
+		}
 	}
 	s.away = false
 	if err := a.flush(t.Context()); err != nil || len(s.events) != auditSlots {

@@ -3,6 +3,7 @@ package ldapsrv
 import (
 	"errors"
 	"net"
+	"time"
 	"unicode/utf8"
 
 	"skyrealm/domain"
@@ -39,17 +40,19 @@ func (s *session) simpleBind(b *ldapmsg.BindRequest) ldapmsg.Result {
 		s.refused(b.Name, "empty password")
 		return ldapmsg.Result{Code: ldapmsg.UnwillingToPerform, Message: textEmptyPW}
 	}
-	o, err := s.srv.Replica.Authenticate(s.ctx, s.srv.Now(), b.Name, string(password))
-	s.audit(b.Name, o, err)
+	now := s.srv.Now()
+	o, err := s.srv.Replica.Authenticate(s.ctx, now, b.Name, string(password))
+	if err == nil {
+		// The client of a simple bind names no workstation, so who is bound to some
+		// can't bind from any, as in AD.
+		if why := o.Settings.Refuses(now, ""); why != 0 {
+			err = why
+		}
+	}
+	s.audit(now, b.Name, o, err)
 	if err != nil {
 		s.refused(b.Name, err.Error())
 		return s.result(err)
-	}
-	// The client of a simple bind names no workstation, so who is bound to some
-	// can't bind from any, as in AD.
-	if why := o.Settings.Refuses(s.srv.Now(), ""); why != 0 {
-		s.refused(b.Name, why.Error())
-		return s.result(why)
 	}
 	s.who = o
 	s.srv.Counters.Binds.Add(1)
@@ -77,8 +80,8 @@ func clip(text string) string {
 
 // audit writes down a sign-in and what became of it, as Windows does of simple
 // binds (event 4776).
-func (s *session) audit(name string, o *domain.Object, err error) {
-	e := domain.Event{ID: domain.EventValidation, At: s.srv.Now(), EType: -1, Status: ntStatus(o, err)}
+func (s *session) audit(now time.Time, name string, o *domain.Object, err error) {
+	e := domain.Event{ID: domain.EventValidation, At: now, EType: -1, Status: ntStatus(o, err)}
 	if o != nil {
 		e.Account, e.RID = o.SAM, o.RID
 	} else {
@@ -104,6 +107,12 @@ func ntStatus(o *domain.Object, err error) uint32 {
 		return 0xc0000234 // STATUS_ACCOUNT_LOCKED_OUT
 	case r == domain.AccountOff:
 		return 0xc0000072 // STATUS_ACCOUNT_DISABLED
+	case r == domain.OutOfHours:
+		return 0xc000006f // STATUS_INVALID_LOGON_HOURS
+	case r == domain.NotFromThere:
+		return 0xc0000070 // STATUS_INVALID_WORKSTATION
+	case r == domain.AccountExpired:
+		return 0xc0000193 // STATUS_ACCOUNT_EXPIRED
 	case r == domain.MustChangePW:
 		return 0xc0000224 // STATUS_PASSWORD_MUST_CHANGE
 	case r == domain.PasswordOld:
