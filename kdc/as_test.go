@@ -341,7 +341,7 @@ func TestReplayCacheIsBounded(t *testing.T) {
 	var c replayCache
 	var proof fingerprint
 	for i := range 10 * replayEntries {
-		proof = fingerprint(i * replayShards) // all of shard 0
+		proof = fingerprint(i * recentShards) // all of shard 0
 		c.remember(proof, answered{request: proof, reply: []byte{1}}, testNow, time.Minute)
 	}
 	if s := &c.shards[0]; len(s.now) > replayEntries || len(s.old) > replayEntries {

@@ -17,7 +17,7 @@ import (
 )
 
 // requests are more than the replay cache remembers, so that each is new.
-const requests = 3 * replayShards * replayEntries
+const requests = 3 * recentShards * replayEntries
 
 func benchWorld(b *testing.B) *world {
 	w := newWorld(b)

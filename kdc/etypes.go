@@ -148,7 +148,7 @@ func newVersion(o *domain.Object, l *cred.Legacy, kvno uint32) *keyVersion {
 			continue
 		}
 		if k, ok := l.Key(id); ok {
-			return &keyVersion{kvno: kvno, key: k.Key, ticket: k.Key.Cipher(krb5.UsageTicket)}
+			return &keyVersion{kvno: kvno, key: k.Key.WithChecksum(krb5.UsagePACChecksum), ticket: k.Key.Cipher(krb5.UsageTicket)}
 		}
 	}
 	return nil

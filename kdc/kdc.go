@@ -37,6 +37,7 @@ type KDC struct {
 
 	keys   keyCache
 	replay replayCache
+	opened recent[*opened]
 }
 
 // Policy is what the domain's administrators decide. A zero field has the
@@ -117,6 +118,7 @@ type exchange struct {
 
 	ap     krb5.APReq
 	auth   krb5.Authenticator
+	opened *opened // the TGT of the AP-REQ, whose part is tgt as well
 	tgt    krb5.EncTicketPart
 	ticket krb5.EncTicketPart
 	part   krb5.EncKDCRepPart
@@ -207,6 +209,8 @@ func (x *exchange) end() {
 	x.reply, x.session = replyKey{}, sessionKey{}
 	x.client, x.secrets, x.s4u, x.service, x.cname = nil, nil, nil, target{}, krb5.PrincipalName{}
 	x.raw, x.proof, x.k, x.ctx = nil, nil, nil, nil
+	// Its parts may be a remembered TGT's, in which the next one must not be read.
+	x.tgt, x.opened = krb5.EncTicketPart{}, nil
 	exchanges.Put(x)
 }
 

@@ -34,38 +34,55 @@ func (x *exchange) tgsRequest() (pac.Attributes, error) {
 
 // headerTGT opens the ticket of the AP-REQ, and checks that it is good now.
 func (x *exchange) headerTGT() (*keyVersion, error) {
-	version, plain, err := x.openTGT(&x.ap.Ticket, &x.tgt, x.tgtPlain)
+	t := &x.ap.Ticket
+	v, err := x.tgtKey(t)
 	if err != nil {
 		return nil, err
 	}
-	x.tgtPlain = plain
+	if x.opened = x.recallTGT(t, v); x.opened == nil {
+		x.opened = &opened{version: v}
+		if _, err := decryptTGT(t, v, &x.opened.part, nil); err != nil {
+			return nil, err
+		}
+	}
+	x.tgt = x.opened.part
 	if err := x.checkTimes(&x.tgt); err != nil {
 		return nil, err
 	}
-	return version, x.checkAddresses()
+	return v, x.checkAddresses()
 }
 
-// openTGT decrypts a ticket into part, using room. Its name is not protected,
-// so the key decides what it is; tickets for other services are none of the
-// TGS's.
+// openTGT decrypts a ticket into part, using room.
 func (x *exchange) openTGT(t *krb5.Ticket, part *krb5.EncTicketPart, room []byte) (v *keyVersion, plain []byte, err error) {
+	if v, err = x.tgtKey(t); err != nil {
+		return nil, nil, err
+	}
+	plain, err = decryptTGT(t, v, part, room)
+	return v, plain, err
+}
+
+// tgtKey is the key that a TGT is under. Its name is not protected, so the key decides
+// what it is; tickets for other services are none of the TGS's.
+func (x *exchange) tgtKey(t *krb5.Ticket) (*keyVersion, error) {
 	if n := t.SName.Name; len(n) != 2 || n[0] != "krbtgt" || !x.k.isRealm(n[1]) || !x.k.isRealm(t.Realm) {
-		return nil, nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
+		return nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")
 	}
 	keys, err := x.krbtgtKeys()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if v, err = keys.find(&t.EncPart); err != nil {
-		return nil, nil, err
-	}
-	if plain, err = v.ticket.Decrypt(room[:0], t.EncPart.Cipher); err != nil {
-		return nil, nil, refuse(krb5.ErrBadIntegrity, "the TGT does not decrypt")
+	return keys.find(&t.EncPart)
+}
+
+func decryptTGT(t *krb5.Ticket, v *keyVersion, part *krb5.EncTicketPart, room []byte) ([]byte, error) {
+	plain, err := v.ticket.Decrypt(room[:0], t.EncPart.Cipher)
+	if err != nil {
+		return nil, refuse(krb5.ErrBadIntegrity, "the TGT does not decrypt")
 	}
 	if part.Unmarshal(plain) != nil {
-		return nil, nil, refuse(krb5.ErrBadIntegrity, "malformed TGT")
+		return nil, refuse(krb5.ErrBadIntegrity, "malformed TGT")
 	}
-	return v, plain, nil
+	return plain, nil
 }
 
 // checkTimes checks that a ticket is good now.
@@ -120,14 +137,24 @@ func (x *exchange) openAuthenticator() (session etype.Key, err error) {
 // readAuthenticator decrypts the authenticator, and checks that it goes with the
 // ticket and is of now.
 func (x *exchange) readAuthenticator(usage uint32) (session etype.Key, err error) {
-	session, err = etype.NewKey(etype.ID(x.tgt.Key.Type), x.tgt.Key.Expose())
-	if err != nil {
+	var ready *etype.Cipher
+	if o := x.opened; o != nil && o.auth != nil {
+		session = o.session
+		if usage == krb5.UsageTGSReqAuthenticator {
+			ready = o.auth
+		}
+	} else if session, err = etype.NewKey(etype.ID(x.tgt.Key.Type), x.tgt.Key.Expose()); err != nil {
 		return session, refuse(krb5.ErrBadIntegrity, "the TGT's session key is none")
 	}
 	if x.ap.Authenticator.EType != int32(session.ID()) {
 		return session, refuse(krb5.ErrBadIntegrity, "the authenticator is under another type of key")
 	}
-	plain, err := session.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher, usage)
+	var plain []byte
+	if ready != nil {
+		plain, err = ready.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher)
+	} else {
+		plain, err = session.Decrypt(x.authPlain[:0], x.ap.Authenticator.Cipher, usage)
+	}
 	if err != nil {
 		return session, refuse(krb5.ErrBadIntegrity, "the authenticator does not decrypt")
 	}
@@ -147,10 +174,18 @@ func (x *exchange) readAuthenticator(usage uint32) (session etype.Key, err error
 
 // identify finds the client, and what it once said about the PAC.
 func (x *exchange) identify(v *keyVersion) (pac.Attributes, error) {
-	o, p, err := x.ownerOf(&x.tgt, v)
+	p := x.opened.pac
+	if p == nil {
+		var err error
+		if p, err = x.genuineTGT(&x.tgt, v); err != nil {
+			return 0, err
+		}
+	}
+	o, err := x.account(p)
 	if err != nil {
 		return 0, err
 	}
+	x.rememberTGT(p)
 	x.client, x.cname = o, x.tgt.CName
 	if p.Attributes == nil {
 		return pac.PACImplicit, nil
@@ -158,35 +193,44 @@ func (x *exchange) identify(v *keyVersion) (pac.Attributes, error) {
 	return *p.Attributes, nil
 }
 
-// ownerOf finds the account that a TGT was issued to, by the SID that its PAC
-// says so: names can be given to somebody else meanwhile (CVE-2021-42287). A TGT
-// without a genuine PAC of ours is worth nothing (CVE-2020-25719).
-func (x *exchange) ownerOf(tgt *krb5.EncTicketPart, v *keyVersion) (*domain.Object, *pac.PAC, error) {
-	// The key that decrypted the ticket signed both ways: a TGT's service is
-	// the KDC itself.
-	p, err := x.genuine(tgt, krb5.ErrTGTRevoked, v.key, nil, v.key)
+// ownerOf finds the account that a TGT was issued to.
+func (x *exchange) ownerOf(tgt *krb5.EncTicketPart, v *keyVersion) (*domain.Object, error) {
+	p, err := x.genuineTGT(tgt, v)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return x.account(p)
+}
+
+// genuineTGT returns a TGT's PAC. One without a genuine PAC of ours is worth nothing
+// (CVE-2020-25719). The key that decrypted the ticket signed both ways: a TGT's service is
+// the KDC itself.
+func (x *exchange) genuineTGT(tgt *krb5.EncTicketPart, v *keyVersion) (*pac.PAC, error) {
+	return x.genuine(tgt, krb5.ErrTGTRevoked, v.key, nil, v.key)
+}
+
+// account finds whom a TGT's PAC is of, by the SID in it: names can be given to somebody
+// else meanwhile (CVE-2021-42287).
+func (x *exchange) account(p *pac.PAC) (*domain.Object, error) {
 	// Only TGTs name their requestor. A ticket for kadmin/changepw is under the
 	// same key, and with its name rewritten is still no TGT (CVE-2022-2031).
 	domainSID, rid, ok := p.Requestor.Split()
 	if !ok || domainSID != x.k.Replica.Info.SID || p.Logon.UserID != rid || p.Logon.LogonDomainID != domainSID {
-		return nil, nil, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")
+		return nil, refuse(krb5.ErrTGTRevoked, "the PAC's requestor is no account of ours")
 	}
 	o := x.k.Replica.ByRID(rid)
 	if o == nil || !o.SignsIn() || rid == domain.RIDKrbtgt {
-		return nil, nil, refuse(krb5.ErrTGTRevoked, "the client is gone")
+		return nil, refuse(krb5.ErrTGTRevoked, "the client is gone")
 	}
 	// DIVERGES: AD looks at a TGT's account again only after twenty minutes
 	// ([MS-KILE] §3.3.5.7.1). We have it at hand.
 	switch {
 	case o.Disabled():
-		return nil, nil, refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
+		return nil, refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
 	case o.Settings.Expired(x.now):
-		return nil, nil, refuseStatus(krb5.ErrClientRevoked, statusAccountExpired, "client account expired")
+		return nil, refuseStatus(krb5.ErrClientRevoked, statusAccountExpired, "client account expired")
 	case stale(p.KeyVersion, o):
-		return nil, nil, refuse(krb5.ErrTGTRevoked, "the password has changed since")
+		return nil, refuse(krb5.ErrTGTRevoked, "the password has changed since")
 	}
-	return o, p, nil
+	return o, nil
 }

@@ -1,8 +1,6 @@
 package kdc
 
 import (
-	"hash/maphash"
-	"sync"
 	"time"
 
 	"skyrealm/krb5"
@@ -16,28 +14,14 @@ import (
 // session key comes into being. The same proof in another request is somebody
 // else's doing: KRB_AP_ERR_REPEAT.
 //
-// Its size is bounded: two generations of replayShards times replayEntries. A
-// KDC so busy that it forgets within the clock skew answers a replay as if it
+// Its size is bounded (see [recent]). A KDC so busy that it forgets within the clock skew answers a replay as if it
 // were new, with a reply that only the key's owner can read; this is what
 // MIT's and Microsoft's KDCs do always.
-type replayCache struct{ shards [replayShards]replayShard }
+//
+// Two proofs that collide in their hash cost one client an error.
+type replayCache struct{ recent[answered] }
 
-const (
-	replayShards  = 32
-	replayEntries = 256 // of a generation of a shard: 16,384 replies in all, some 25 MB
-)
-
-type replayShard struct {
-	mu       sync.Mutex
-	now, old map[fingerprint]answered
-	since    time.Time
-}
-
-// fingerprint is a keyed hash. A collision, which nobody can work towards
-// without the seed, costs one client an error.
-type fingerprint uint64
-
-var seed = maphash.MakeSeed()
+const replayEntries = 256 // of a generation of a shard: 16,384 replies in all, some 25 MB
 
 type answered struct {
 	request fingerprint
@@ -60,22 +44,8 @@ func (x *exchange) once(reply []byte) ([]byte, error) {
 	return first.reply, nil
 }
 
-func fingerprintOf(b []byte) fingerprint { return fingerprint(maphash.Bytes(seed, b)) }
-
 // remember returns what stands under proof, which is a unless there was
 // something already.
 func (c *replayCache) remember(proof fingerprint, a answered, now time.Time, window time.Duration) (first answered, repeated bool) {
-	s := &c.shards[proof%replayShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.now == nil || len(s.now) >= replayEntries || now.Sub(s.since) > window {
-		s.old, s.now, s.since = s.now, make(map[fingerprint]answered, replayEntries), now
-	}
-	for _, m := range [...]map[fingerprint]answered{s.now, s.old} {
-		if first, ok := m[proof]; ok {
-			return first, true
-		}
-	}
-	s.now[proof] = a
-	return a, false
+	return c.recent.remember(proof, a, now, window, replayEntries)
 }

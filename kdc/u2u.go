@@ -27,7 +27,7 @@ func (x *exchange) userToUser() error {
 	if part.CRealm != x.k.realm || part.Flags&krb5.FlagAnonymous != 0 || part.AuthData.Contains(krb5.ADFXArmor) {
 		return refuse(krb5.ErrBadOption, "user-to-user with the TGT of no account of ours")
 	}
-	o, _, err := x.ownerOf(&part, version)
+	o, err := x.ownerOf(&part, version)
 	if err != nil {
 		return err
 	}

@@ -283,13 +283,22 @@ func (k *Key) checksum(e *engine, msg []byte, usage uint32) []byte {
 	if k.id == RC4 {
 		return e.rc4Checksum(k, msg, usage)
 	}
-	p := k.id.profile()
-	var b base
-	k.base(e, &b)
-	k.usageKey(e, &b, usage, forChecksum, e.key[:p.integ])
 	m := &e.once.mac
-	e.setKey(m, e.key[:p.integ])
+	if k.ready != nil && k.ready.usage == usage {
+		m = &k.ready.mac
+	} else {
+		k.checksumKey(e, m, usage)
+	}
 	e.begin(m)
 	e.h.Write(msg)
-	return e.end(m)[:p.mac]
+	return e.end(m)[:k.id.profile().mac]
+}
+
+// checksumKey is HMAC under Kc.
+func (k *Key) checksumKey(e *engine, m *mac, usage uint32) {
+	n := k.id.profile().integ
+	var b base
+	k.base(e, &b)
+	k.usageKey(e, &b, usage, forChecksum, e.key[:n])
+	e.setKey(m, e.key[:n])
 }

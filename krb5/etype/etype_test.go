@@ -298,3 +298,30 @@ func FuzzVerifyChecksum(f *testing.F) {
 		}
 	})
 }
+
+// TestWithChecksum: made ready or not, a key makes the same checksums under every usage, and
+// is the same key.
+func TestWithChecksum(t *testing.T) {
+	for _, id := range []ID{AES128SHA1, AES256SHA1, AES128SHA2, AES256SHA2, RC4} {
+		k, err := Random(id, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready := k.WithChecksum(17)
+		if !ready.Equal(k) || ready.ID() != id {
+			t.Errorf("%v: another key", id)
+		}
+		for _, usage := range []uint32{17, 6} {
+			want := k.Checksum(nil, []byte("message"), usage)
+			if got := ready.Checksum(nil, []byte("message"), usage); !bytes.Equal(got, want) {
+				t.Errorf("%v, usage %d: %x, want %x", id, usage, got, want)
+			}
+			if ready.VerifyChecksum([]byte("message"), want, usage) != nil || ready.VerifyChecksum([]byte("massage"), want, usage) == nil {
+				t.Errorf("%v, usage %d: does not verify", id, usage)
+			}
+		}
+	}
+	if z := (Key{}).WithChecksum(17); !z.IsZero() {
+		t.Error("the zero Key became one")
+	}
+}

@@ -19,6 +19,28 @@ import (
 type Key struct {
 	id ID
 	b  [32]byte
+	// ready is what WithChecksum made ready; nobody changes it.
+	ready *readyChecksum
+}
+
+type readyChecksum struct {
+	usage uint32
+	mac   mac
+}
+
+// WithChecksum returns the key with the checksum of one usage made ready: those of a
+// key that signs again and again cost half. It is the same key in every other way.
+func (k Key) WithChecksum(usage uint32) Key {
+	p := k.id.profile()
+	if p.key == 0 || k.id == RC4 {
+		return k
+	}
+	e := p.hash.get()
+	defer e.put()
+	r := &readyChecksum{usage: usage}
+	k.checksumKey(e, &r.mac, usage)
+	k.ready = r
+	return k
 }
 
 // NewKey takes a copy of b as a key of type id.
