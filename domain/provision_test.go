@@ -501,9 +501,10 @@ func TestDirectoryWrites(t *testing.T) {
 	modify := func(actor *domain.Object, name dit.DN, mods ...domain.Mod) error {
 		return h.dir.Modify(h.ctx, actor, name, mods)
 	}
-	for _, name := range []string{"objectSid", "objectGUID", "sIDHistory", "primaryGroupID", "msDS-aadObjectId", "memberOf", "pwdLastSet", "nTSecurityDescriptor", "ntPwdHistory", "msDS-KeyCredentialLink"} {
+	for _, name := range []string{"objectSid", "objectGUID", "sIDHistory", "primaryGroupID", "msDS-aadObjectId", "memberOf", "nTSecurityDescriptor", "ntPwdHistory", "msDS-KeyCredentialLink"} {
 		check(name, modify(admin, web, mod(domain.ModReplace, name, "1")), domain.ErrAccessDenied)
 	}
+	check("pwdLastSet in the past", modify(admin, web, mod(domain.ModReplace, "pwdLastSet", "1")), &constraint)
 	check("a DC's bit", modify(admin, web, mod(domain.ModReplace, "userAccountControl", fmt.Sprint(domain.UACServer))), &constraint)
 	check("a bad password", modify(admin, web, mod(domain.ModReplace, "unicodePwd", "plain")), &constraint)
 	check("no such attribute", modify(admin, web, mod(domain.ModReplace, "nonsense", "1")), &constraint)
