@@ -49,6 +49,9 @@ missing() {
   compgen -G '/usr/lib/*/krb5/plugins/tls/k5tls.so' >/dev/null || echo krb5-k5tls # a KDC over HTTPS
   have ldapsearch || echo ldap-utils
   have curl || echo curl
+  # servers that people sign in to with tickets; their -bin packages bring no service along
+  have apache2 || echo apache2-bin
+  [ -e /usr/lib/apache2/modules/mod_auth_gssapi.so ] || echo libapache2-mod-auth-gssapi
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does
   # a domain controller, for the agent's on-premises side; its tools provision it
   have samba || echo samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules

@@ -74,6 +74,8 @@ func TestService(t *testing.T) {
 			{"names", testNames},
 			{"stale TGT", testStaleTGT},
 			{"PAC by Samba", testPACDump},
+			{"Apache", testApache},
+			{"PostgreSQL", testPostgres},
 			{"LDAP bind", testBind},
 			{"LDAP search", testSearch},
 			{"LDAP write", testWrite},

@@ -29,6 +29,20 @@ func Need(t testing.TB, name string) string {
 	return path
 }
 
+// NeedFile is [Need] for what no PATH leads to: it returns the newest file that a
+// pattern matches.
+func NeedFile(t testing.TB, pattern string) string {
+	t.Helper()
+	found, _ := filepath.Glob(pattern)
+	if len(found) == 0 {
+		if os.Getenv("CONFORMANCE") == "require" {
+			t.Fatalf("%s is not there (./test/all installs it)", pattern)
+		}
+		t.Skipf("%s is not there (./test/all installs it)", pattern)
+	}
+	return found[len(found)-1]
+}
+
 // NeedPKINIT is [Need] for the part of MIT's kinit that signs in with
 // certificates.
 func NeedPKINIT(t testing.TB) {
