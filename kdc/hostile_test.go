@@ -38,7 +38,12 @@ func (w *world) valid() [][]byte {
 	as.PAData = append(as.PAData, krb5.PAData{Type: krb5.PAReqEncPARep, Value: []byte{}}, krb5.PAData{Type: krb5.PAPACRequest, Value: krb5.Encode(krb5.PACRequest(true))})
 	q := w.tgsReq(w.login("alice"), webSPN)
 	q.auth.Subkey = krb5.NewEncryptionKey(17, mustKey(w.t, 17).Expose())
-	return [][]byte{krb5.Encode(as), w.encode(q)}
+	// And both inside FAST.
+	a := w.armor(w.login("WS1$"))
+	armored := w.asReq("alice")
+	armored.PAData = krb5.MethodData{a.challenge(w.key("alice", etype.AES256SHA1))}
+	b := w.armor(w.login("web"))
+	return [][]byte{krb5.Encode(as), w.encode(q), a.wrap(armored), b.tgs(w.tgsReq(b.grant(), webSPN))}
 }
 
 // TestTruncated cuts valid requests at each byte (trust.md K02).
@@ -302,6 +307,25 @@ func FuzzHandle(f *testing.F) {
 		w := *w
 		w.t = t
 		w.calm(b)
+	})
+}
+
+// FuzzFAST reaches what only the holder of armor does: the inner request is the
+// fuzzer's.
+func FuzzFAST(f *testing.F) {
+	w := newWorld(f)
+	a := w.armor(w.login("WS1$"))
+	for _, q := range []*krb5.KDCReq{w.asReq("alice"), w.asReq("carol"), w.proven("bob", etype.RC4)} {
+		q.PAData = append(q.PAData, a.challenge(w.key("alice", etype.AES256SHA1)))
+		f.Add(krb5.Encode(&krb5.FASTReq{Options: krb5.FASTHideClientNames, PAData: q.PAData, Body: krb5.Encode(marshalBody{q})}))
+	}
+	f.Fuzz(func(t *testing.T, inner []byte) {
+		w := *w
+		w.t = t
+		a := *a
+		a.w = &w
+		a.envelop = func(f *krb5.FASTArmoredReq) { f.EncReq = a.encrypt(a.key, inner, krb5.UsageFASTEncrypt) }
+		w.calm(a.wrap(w.asReq("alice")))
 	})
 }
 

@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -174,6 +175,34 @@ func TestCookieIsGoodForOneConversation(t *testing.T) {
 			w.refused(w.send(q), krb5.ErrMorePreauthRequired)
 		}
 	})
+}
+
+// TestHalfDone (trust.md K09, CVE-2025-27479): first rounds leave nothing here.
+func TestHalfDone(t *testing.T) {
+	w := newWorld(t)
+	w.withTwoRounds()
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	q := w.asReq("alice")
+	first := func(n int) {
+		for range n {
+			q.Nonce++
+			q.PAData = round("one", nil)
+			if reply := w.send(q); len(reply) == 0 || reply[0] != 0x7e {
+				t.Fatalf("%x", reply)
+			}
+		}
+	}
+	first(100)
+	before := heap()
+	first(10000)
+	if after := heap(); after > before+1<<18 {
+		t.Errorf("10,000 half-done sign-ins hold %d bytes", after-before)
+	}
 }
 
 // rolled gives the krbtgt a new key so many times.
