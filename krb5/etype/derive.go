@@ -155,36 +155,60 @@ func (k *Key) base(e *engine, b *base) {
 // (HMAC-SHA1, as MIT and Windows have it; RFC 4757 defines none). The zero Key
 // gives nil.
 func (k Key) PRF(in []byte) []byte {
-	p := k.id.profile()
+	if !k.id.Known() {
+		return nil
+	}
+	e := k.id.prfAlg().get()
+	defer e.put()
+	var p prf
+	p.init(e, &k)
+	return p.append(e, nil, in)
+}
+
+// prf is a key made ready for its PRF.
+type prf struct {
+	block cipher.Block // 17, 18
+	mac   mac
+	id    ID
+}
+
+func (id ID) prfAlg() *hashAlg {
+	if id == RC4 {
+		return &sha1Alg
+	}
+	return id.profile().hash
+}
+
+func (p *prf) init(e *engine, k *Key) {
+	p.id, e.own = k.id, *k
+	key := e.own.b[:k.id.KeySize()]
 	switch k.id {
 	case AES128SHA1, AES256SHA1:
-		e := p.hash.get()
-		defer e.put()
+		e.fold = prfFold
+		deriveAES(newAES(key), &e.fold, e.key[:len(key)])
+		p.block = newAES(e.key[:len(key)])
+	default:
+		e.setKey(&p.mac, key)
+	}
+}
+
+func (p *prf) append(e *engine, dst, in []byte) []byte {
+	switch p.id {
+	case AES128SHA1, AES256SHA1:
 		e.h.Reset()
 		e.h.Write(in)
 		digest := e.h.Sum(e.sum[:0])
-		e.fold = prfFold
-		dk := make([]byte, p.key)
-		deriveAES(newAES(k.b[:p.key]), &e.fold, dk)
-		out := make([]byte, aes.BlockSize)
-		newAES(dk).Encrypt(out, digest[:aes.BlockSize])
-		clear(dk)
-		return out
-	case AES128SHA2, AES256SHA2:
-		e := p.hash.get()
-		defer e.put()
-		var m mac
-		e.setKey(&m, k.b[:p.key])
-		return append([]byte(nil), e.kdf(&m, []byte("prf"), in, p.hash.size)...)
+		dst = append(dst, digest[:aes.BlockSize]...)
+		last := dst[len(dst)-aes.BlockSize:]
+		p.block.Encrypt(last, last)
+		return dst
 	case RC4:
-		e := sha1Alg.get()
-		defer e.put()
-		var m mac
-		e.setKey(&m, k.b[:p.key])
-		return append([]byte(nil), e.hmac(&m, in)...)
+		return append(dst, e.hmac(&p.mac, in)...)
 	}
-	return nil
+	return append(dst, e.kdf(&p.mac, prfLabel, in, e.alg.size)...)
 }
+
+var prfLabel = []byte("prf")
 
 // CF2 combines two keys into one of k1's type (KRB-FX-CF2, RFC 6113 §5.1).
 func CF2(k1, k2 Key, pepper1, pepper2 string) (Key, error) {
@@ -205,13 +229,19 @@ func (k Key) PRFPlus(in []byte, n int) []byte {
 	if !k.id.Known() {
 		return nil
 	}
-	counted := append(make([]byte, 1, 1+len(in)), in...)
-	var out []byte
+	e := k.id.prfAlg().get()
+	defer e.put()
+	var p prf
+	p.init(e, &k)
+	const longest = 48
+	room := make([]byte, 1+len(in)+n+longest)
+	counted, out := room[:1+len(in):1+len(in)], room[1+len(in):1+len(in)]
+	copy(counted[1:], in)
 	for len(out) < n {
 		if counted[0]++; counted[0] == 0 {
 			panic("etype: PRF+ of more than 255 blocks")
 		}
-		out = append(out, k.PRF(counted)...)
+		out = p.append(e, out, counted)
 	}
 	return out[:n]
 }
