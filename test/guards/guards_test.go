@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// guard is one of them. code stands once in the file: either a statement that
-// refuses, or a condition.
+// guard is one of them. code stands once in the file: a statement that refuses,
+// or the words of one that fills a line, as `"no such thing"`, or a condition.
 type guard struct {
 	name, file, code string
 	test             string // of the file's package, which fails without the guard
@@ -19,71 +19,71 @@ type guard struct {
 var guards = []guard{
 	{"K03", "kdc/preauth.go", `!m.place.allows(x.armored())`, "TestChallengeOutsideFAST"},
 	{"K04", "kdc/principal.go", `len(n) == 0`, "TestOmittedInFAST"},
-	{"T18 unarmored", "kdc/preauth.go", `return refuse(krb5.ErrPolicy, "a sign-in without armor")`, "TestArmorRequired"},
-	{"T18 a service's ticket", "kdc/preauth_tgs.go", `return nil, nil, refuse(krb5.ErrNotUs, "not a ticket for this TGS")`, "TestArmorTicket"},
+	{"T18 unarmored", "kdc/preauth.go", `"a sign-in without armor"`, "TestArmorRequired"},
+	{"T18 a service's ticket", "kdc/preauth_tgs.go", `"not a ticket for this TGS"`, "TestArmorTicket"},
 	{"T18 whose armor", "kdc/fast.go", `x.tgt.Flags&krb5.FlagAnonymous == 0`, "TestArmorTicket"},
-	{"T18 expired", "kdc/preauth_tgs.go", `return refuse(krb5.ErrTktExpired, "the ticket has expired")`, "TestArmorTicket"},
-	{"T18 authenticator", "kdc/preauth_tgs.go", `return session, refuse(krb5.ErrSkew, "the client's clock is off")`, "TestArmorTicket"},
-	{"T18 subkey", "kdc/fast.go", `return refuse(krb5.ErrPreauthFailed, "armor without a subkey")`, "TestArmorTicket"},
-	{"T18 checksum", "kdc/fast.go", `return refuse(krb5.ErrModified, "the armor is of another request")`, "TestArmoredRequestAltered"},
-	{"T18 option", "kdc/fast.go", `return refuse(krb5.ErrUnknownFASTOption, "a critical option that we don't know")`, "TestArmoredRequestAltered"},
-	{"T18 stripped", "kdc/fast.go", `return refuse(krb5.ErrModified, "FAST was taken off the request")`, "TestTGSArmor"},
-	{"T18 lent", "kdc/preauth_tgs.go", `return session, refuse(krb5.ErrPolicy, "good for FAST armor only")`, "TestTGSArmor"},
-	{"T18 explicit", "kdc/fast.go", `return refuse(krb5.ErrPreauthFailed, "explicit armor in a TGS-REQ")`, "TestTGSArmor"},
-	{"challenge's time", "kdc/preauth_challenge.go", `return refuse(krb5.ErrSkew, "the client's clock is off")`, "TestChallengeRefused"},
+	{"T18 expired", "kdc/preauth_tgs.go", `"the ticket has expired"`, "TestArmorTicket"},
+	{"T18 authenticator", "kdc/preauth_tgs.go", `"the client's clock is off"`, "TestArmorTicket"},
+	{"T18 subkey", "kdc/fast.go", `"armor without a subkey"`, "TestArmorTicket"},
+	{"T18 checksum", "kdc/fast.go", `"the armor is of another request"`, "TestArmoredRequestAltered"},
+	{"T18 option", "kdc/fast.go", `"a critical option that we don't know"`, "TestArmoredRequestAltered"},
+	{"T18 stripped", "kdc/fast.go", `"FAST was taken off the request"`, "TestTGSArmor"},
+	{"T18 lent", "kdc/preauth_tgs.go", `"good for FAST armor only"`, "TestTGSArmor"},
+	{"T18 explicit", "kdc/fast.go", `"explicit armor in a TGS-REQ"`, "TestTGSArmor"},
+	{"challenge's time", "kdc/preauth_challenge.go", `"the client's clock is off"`, "TestChallengeRefused"},
 	{"hidden", "kdc/fast.go", `x.fast.req.Options&krb5.FASTHideClientNames != 0`, "TestHiddenClient"},
 	{"cookie's age", "kdc/cookie.go", `age > cookieLife || age < -x.k.Policy.skew()`, "TestCookieIsGoodForOneConversation"},
 	{"cookie's account", "kdc/cookie.go", `x.client != nil`, "TestCookieIsGoodForOneConversation"},
-	{"K05", "kdc/s4u.go", `return refuse(krb5.ErrBadOption, "delegation together with what it can't be with")`, "TestS4U2ProxyRefusals"},
+	{"K05", "kdc/s4u.go", `"delegation together with what it can't be with"`, "TestS4U2ProxyRefusals"},
 	{"K16 S4U2Self", "kdc/s4u_self.go", `x.service.account.RID != front.RID`, "TestS4U2SelfRefusals"},
 	{"T01 not forwardable", "kdc/s4u.go", `s.evidence.Flags&krb5.FlagForwardable == 0`, "TestS4U2ProxyRefusals"},
 	{"T01 ticket signature", "krb5/pac/sign.go", `!sig.made(signer, ticket)`, "TestTampered"},
 	{"T02 full signature", "krb5/pac/sign.go", `!sig.made(signer, zeroed)`, "TestTampered"},
 	{"T02 server signature", "krb5/pac/sign.go", `!serverSig.made(server, zeroed)`, "TestTampered"},
-	{"T06 no key", "kdc/s4u_self.go", `return refuse(krb5.ErrInappCksum, "PA-FOR-USER under no key")`, "TestS4U2SelfRefusals"},
+	{"T06 no key", "kdc/s4u_self.go", `"PA-FOR-USER under no key"`, "TestS4U2SelfRefusals"},
 	{"T06 HMAC", "kdc/s4u_self.go", `!hmac.Equal(u.Checksum.Value, hmacMD5Sum(x.tgt.Key.Expose(), krb5.UsagePACChecksum, u.Signed()))`, "TestS4U2SelfRefusals"},
-	{"T06 id, no key", "kdc/s4u_self.go", `return refuse(krb5.ErrInappCksum, "PA-S4U-X509-USER under no key")`, "TestS4U2SelfRefusals"},
-	{"T06 id, checksum", "kdc/s4u_self.go", `return refuse(krb5.ErrModified, "PA-S4U-X509-USER is not what its checksum covers")`, "TestS4U2SelfRefusals"},
-	{"S4U2Self nonce", "kdc/s4u_self.go", `return refuse(krb5.ErrModified, "PA-S4U-X509-USER of another request")`, "TestS4U2SelfRefusals"},
+	{"T06 id, no key", "kdc/s4u_self.go", `"PA-S4U-X509-USER under no key"`, "TestS4U2SelfRefusals"},
+	{"T06 id, checksum", "kdc/s4u_self.go", `"PA-S4U-X509-USER is not what its checksum covers"`, "TestS4U2SelfRefusals"},
+	{"S4U2Self nonce", "kdc/s4u_self.go", `"PA-S4U-X509-USER of another request"`, "TestS4U2SelfRefusals"},
 	{"S4U2Self certificate", "kdc/s4u_self.go", `u.Name.IsZero() || u.Certificate != nil`, "TestS4U2SelfRefusals"},
-	{"S4U2Self two names", "kdc/s4u_self.go", `return refuse(krb5.ErrBadMatch, "two names for one person")`, "TestS4U2SelfRefusals"},
-	{"S4U2Self disabled", "kdc/s4u_self.go", `return refuse(krb5.ErrClientRevoked, "client disabled")`, "TestS4U2SelfRefusals"},
-	{"S4U2Self realm", "kdc/s4u_self.go", `return refuse(krb5.ErrCPrincipalUnknown, "S4U2Self for another realm's client")`, "TestS4U2SelfRefusals"},
+	{"S4U2Self two names", "kdc/s4u_self.go", `"two names for one person"`, "TestS4U2SelfRefusals"},
+	{"S4U2Self disabled", "kdc/s4u_self.go", `"client disabled"`, "TestS4U2SelfRefusals"},
+	{"S4U2Self realm", "kdc/s4u_self.go", `"S4U2Self for another realm's client"`, "TestS4U2SelfRefusals"},
 	{"T07 not trusted", "kdc/s4u_self.go", `front.Delegates() && !front.TrustedToAuth()`, "TestS4U2SelfForwardable"},
 	{"T07 sensitive", "kdc/s4u.go", `!x.k.Replica.Delegable(o)`, "TestS4U2ProxyRefusals"},
 	{"T08 no list", "kdc/s4u.go", `return refuseStatus(krb5.ErrBadOption, statusNotSupported, "the service may not delegate")`, "TestS4U2ProxyRefusals"},
 	{"T08 not listed", "kdc/s4u.go", `return refuseStatus(krb5.ErrBadOption, statusNoMatch, "the service may not delegate to this one")`, "TestS4U2ProxyRefusals"},
 	{"T08 descriptor", "kdc/s4u.go", `!x.k.Replica.ActsFor(front, target)`, "TestS4U2ProxyRefusals"},
-	{"S4U2Proxy disabled", "kdc/s4u.go", `return refuse(krb5.ErrClientRevoked, "the evidence's client is disabled")`, "TestS4U2ProxyRefusals"},
+	{"S4U2Proxy disabled", "kdc/s4u.go", `"the evidence's client is disabled"`, "TestS4U2ProxyRefusals"},
 	{"S4U2Proxy realm", "kdc/s4u.go", `part.CRealm != x.k.realm || !x.k.isRealm(t.Realm)`, "TestS4U2ProxyRefusals"},
 	{"S4U2Proxy hops", "kdc/s4u.go", `len(s.delegation.Transited) > pac.MaxTransited`, "TestDelegationHops"},
 	{"T10 whose", "kdc/u2u.go", `o.RID != x.service.account.RID`, "TestUserToUserRefusals"},
 	{"T10 realm", "kdc/u2u.go", `part.CRealm != x.k.realm || part.Flags&krb5.FlagAnonymous != 0 || part.AuthData.Contains(krb5.ADFXArmor)`, "TestUserToUserRefusals"},
-	{"T10 expired", "kdc/preauth_tgs.go", `return refuse(krb5.ErrTktExpired, "the ticket has expired")`, "TestUserToUserRefusals"},
+	{"T10 expired", "kdc/preauth_tgs.go", `"the ticket has expired"`, "TestUserToUserRefusals"},
 	{"T10 two PACs", "kdc/pac.go", `return nil, refuse(code, "the ticket has two PACs")`, "TestUserToUserRefusals"},
-	{"K07", "kdc/certificate.go", `return refuse(krb5.ErrClientNameMismatch, "a certificate for another name")`, "TestCertificateRefused"},
-	{"certificate's SID", "kdc/certificate.go", `return refuse(krb5.ErrCertificateMismatch, "a certificate for another SID")`, "TestCertificateRefused"},
-	{"certificate's object", "kdc/certificate.go", `return refuse(krb5.ErrCertificateMismatch, "a certificate for another object of the tenant's")`, "TestCertificateRefused"},
-	{"certificate's age", "kdc/certificate.go", `return refuse(krb5.ErrCertificateMismatch, "a certificate from before the account, which says no SID")`, "TestCertificateRefused"},
+	{"K07", "kdc/certificate.go", `"a certificate for another name"`, "TestCertificateRefused"},
+	{"certificate's SID", "kdc/certificate.go", `"a certificate for another SID"`, "TestCertificateRefused"},
+	{"certificate's object", "kdc/certificate.go", `"a certificate for another object of the tenant's"`, "TestCertificateRefused"},
+	{"certificate's age", "kdc/certificate.go", `"a certificate from before the account, which says no SID"`, "TestCertificateRefused"},
 	{"certificate's path", "kdc/certificate.go", `return x.typed(krb5.ErrCantVerifyCertificate, "a certificate of an authority that we don't know", pkinit.TrustedCertifiers(x.k.PKINIT.Clients))`, "TestCertificateRefused"},
-	{"certificate's end", "kdc/certificate.go", `return refuse(krb5.ErrInvalidCertificate, "the certificate is expired, not yet valid, or not for this use")`, "TestCertificateRefused"},
-	{"certificate's purpose", "kdc/certificate.go", `return refuse(krb5.ErrInconsistentPurpose, "a certificate for other purposes than to sign in")`, "TestCertificateRefused"},
+	{"certificate's end", "kdc/certificate.go", `"the certificate is expired, not yet valid, or not for this use"`, "TestCertificateRefused"},
+	{"certificate's purpose", "kdc/certificate.go", `"a certificate for other purposes than to sign in"`, "TestCertificateRefused"},
 	{"signature", "kdc/certificate.go", `return refuse(krb5.ErrInvalidSig, err.Error())`, "TestCertificateRefused"},
 	{"unsigned", "kdc/preauth_pkinit.go", `(x.client == nil) == signed.Signed`, "TestCertificateRefused"},
-	{"AuthPack's time", "kdc/preauth_pkinit.go", `return refuse(krb5.ErrSkew, "the client's clock is off")`, "TestCertificateRefused"},
-	{"paChecksum left out", "kdc/preauth_pkinit.go", `return refuse(krb5.ErrPAChecksumMissing, "no checksum of the request")`, "TestCertificateRefused"},
+	{"AuthPack's time", "kdc/preauth_pkinit.go", `"the client's clock is off"`, "TestCertificateRefused"},
+	{"paChecksum left out", "kdc/preauth_pkinit.go", `"no checksum of the request"`, "TestCertificateRefused"},
 	{"paChecksum", "kdc/preauth_pkinit.go", `subtle.ConstantTimeCompare(sum[:], pack.Checksum) != 1`, "TestCertificateRefused"},
 	{"paChecksum2", "kdc/preauth_pkinit.go", `subtle.ConstantTimeCompare(h.Sum(nil), pack.Checksum2) != 1`, "TestCertificateRefused"},
 	{"freshness", "kdc/preauth_pkinit.go", `x.k.PKINIT.RequireFreshness`, "TestCertificateRefused"},
 	{"freshness token", "kdc/preauth_pkinit.go", `return x.askFor(krb5.ErrPreauthExpired, "a freshness token that is stale, or none of ours")`, "TestFreshness"},
-	{"anonymous service", "kdc/anonymous.go", `return nil, refuse(krb5.ErrPolicy, "an anonymous ticket for a service")`, "TestAnonymousRefused"},
-	{"anonymous somebody", "kdc/anonymous.go", `return nil, refuse(krb5.ErrBadOption, "anonymity for a client that is named")`, "TestAnonymousRefused"},
+	{"anonymous service", "kdc/anonymous.go", `"an anonymous ticket for a service"`, "TestAnonymousRefused"},
+	{"anonymous somebody", "kdc/anonymous.go", `"anonymity for a client that is named"`, "TestAnonymousRefused"},
 	{"SPAKE cookie's age", "kdc/cookie.go", `age > cookieLife || age < -x.k.Policy.skew()`, "TestSPAKERefusals"},
 	{"SPAKE's key version", "kdc/preauth_spake.go", `x.client.Secrets.KVNO != s.kvno`, "TestSPAKERefusals"},
 	{"SPAKE's type of key", "kdc/preauth_spake.go", `key.Key.ID() != s.etype`, "TestSPAKERefusals"},
 	{"SPAKE's factor", "kdc/preauth_spake.go", `factor.Type != spake.SFNone`, "TestSPAKERefusals"},
 	{"SPAKE's factor's type", "kdc/preauth_spake.go", `m.Encrypted.EType != int32(first.ID())`, "TestSPAKERefusals"},
-	{"SPAKE response twice", "kdc/replay.go", `return nil, refuse(krb5.ErrRepeat, "a proof that was used before")`, "TestSPAKEReplay"},
+	{"SPAKE response twice", "kdc/replay.go", `"a proof that was used before"`, "TestSPAKEReplay"},
 	{"canonical element", "krb5/spake/edwards25519.go", `!bytes.Equal(p.Bytes(), peer)`, "TestBadElements"},
 	{"small order", "krb5/spake/edwards25519.go", `new(ed.Point).MultByCofactor(p).Equal(none) == 1`, "TestBadElements"},
 	{"identity", "krb5/spake/edwards25519.go", `p.Equal(none) == 1`, "TestBadElements"},
@@ -173,12 +173,19 @@ func build(t *testing.T, dir string, list []guard) (binary string) {
 		if n := strings.Count(sources[name], g.code); n != 1 {
 			t.Fatalf("the guard %q stands %d times in %s: %s", g.name, n, g.file, g.code)
 		}
-		on := `guardOn("` + g.name + `")`
-		switched := on + " && (" + g.code + ")"
-		if strings.HasPrefix(g.code, "return ") {
-			switched = "if " + on + " { " + g.code + " }"
+		code, on := g.code, `guardOn("`+g.name+`")`
+		switched := on + " && (" + code + ")"
+		switch {
+		case strings.HasPrefix(code, "return "):
+			switched = "if " + on + " { " + code + " }"
+		case strings.HasPrefix(code, `"`):
+			code = statement(sources[name], code)
+			if !strings.HasPrefix(code, "return ") {
+				t.Fatalf("the guard %q is no statement that refuses: %s", g.name, code)
+			}
+			switched = "if " + on + " { " + code + " }"
 		}
-		sources[name] = strings.Replace(sources[name], g.code, switched, 1)
+		sources[name] = strings.Replace(sources[name], code, switched, 1)
 	}
 	for name, text := range sources {
 		replace(name, text)
@@ -200,4 +207,14 @@ func build(t *testing.T, dir string, list []guard) (binary string) {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
 	return binary
+}
+
+// statement returns the one in whose line the words stand, also where it has a
+// switch already: two tests may be of one guard.
+func statement(source, words string) string {
+	before, after, _ := strings.Cut(source, words)
+	before = before[strings.LastIndexByte(before, '\n')+1:]
+	before = before[max(0, strings.LastIndex(before, "return ")):]
+	after, _, _ = strings.Cut(after, "\n")
+	return before + words + strings.TrimSuffix(after, " }")
 }
