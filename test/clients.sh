@@ -52,6 +52,9 @@ missing() {
   # servers that people sign in to with tickets; their -bin packages bring no service along
   have apache2 || echo apache2-bin
   [ -e /usr/lib/apache2/modules/mod_auth_gssapi.so ] || echo libapache2-mod-auth-gssapi
+  have ssh || echo openssh-client
+  [ -x /usr/sbin/sshd ] || echo openssh-server
+  have java || echo default-jre-headless # which has the compiler that runs a source file
   have npm || echo npm # pgchild fetches a server with it where there is none, and a test does
   # a domain controller, for the agent's on-premises side; its tools provision it
   have samba || echo samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules

@@ -74,6 +74,8 @@ func TestService(t *testing.T) {
 			{"names", testNames},
 			{"stale TGT", testStaleTGT},
 			{"PAC by Samba", testPACDump},
+			{"Java", testJava},
+			{"OpenSSH", testSSH},
 			{"Apache", testApache},
 			{"PostgreSQL", testPostgres},
 			{"LDAP bind", testBind},
