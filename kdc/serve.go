@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"bufio"
 	"container/list"
 	"context"
 	"encoding/binary"
@@ -38,6 +39,7 @@ type Server struct {
 	Count   *Counters
 	tooLong func() []byte // answers a length that is none; nil: nothing does
 	readers int           // how many datagrams are answered at a time
+	batch   int           // datagrams that a reader takes at once, at most
 
 	udp *net.UDPConn
 	tcp *net.TCPListener
@@ -58,7 +60,7 @@ func (k *KDC) Listen(addr string) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, readers: runtime.GOMAXPROCS(0)}
+	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, readers: runtime.GOMAXPROCS(0), batch: udpBatch}
 	if err := s.bind(addr); err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (p *Kpasswd) Listen(addr string) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Handle: p.Handle, Log: log, Count: &p.Count.Sockets, readers: maxChanges}
+	s := &Server{Handle: p.Handle, Log: log, Count: &p.Count.Sockets, readers: maxChanges, batch: 1}
 	if err := s.bind(addr); err != nil {
 		return nil, err
 	}
@@ -87,9 +89,13 @@ func (s *Server) bind(addr string) error {
 		return fmt.Errorf("kdc: %w", err)
 	}
 	for try := 0; ; try++ {
-		if s.tcp, err = net.ListenTCP("tcp", at); err != nil {
+		// Connections don't live long enough for keepalives, and to set them up for
+		// each costs five calls.
+		ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", at.String())
+		if err != nil {
 			return fmt.Errorf("kdc: %w", err)
 		}
+		s.tcp = ln.(*net.TCPListener)
 		got := s.tcp.Addr().(*net.TCPAddr)
 		s.udp, err = net.ListenUDP("udp", &net.UDPAddr{IP: got.IP, Port: got.Port, Zone: got.Zone})
 		if err == nil {
@@ -264,23 +270,30 @@ func (s *Server) until(c *tcpConn, d time.Duration) bool {
 	return c.SetReadDeadline(time.Now().Add(d)) == nil
 }
 
+// readers are what connections are read through: a whole request of a usual client comes
+// with one call of the kernel.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) }}
+
 // serveTCP answers the requests of a connection one after the other: four octets
 // of length, big-endian, in front of each message (RFC 4120 §7.2.2).
 func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	r := readers.Get().(*bufio.Reader)
+	r.Reset(c)
+	defer func() { r.Reset(nil); readers.Put(r) }()
 	var head [4]byte
 	var buf []byte
 	for {
 		if !s.until(c, tcpIdleTime) {
 			return
 		}
-		if _, err := io.ReadFull(c, head[:1]); err != nil {
+		if _, err := r.Peek(1); err != nil {
 			return
 		}
-		if !s.until(c, s.requestTime) {
+		if !whole(r) && !s.until(c, s.requestTime) {
 			return
 		}
-		if _, err := io.ReadFull(c, head[1:]); err != nil {
+		if _, err := io.ReadFull(r, head[:]); err != nil {
 			return
 		}
 		// The high bit is reserved, and too long is too long: either way what
@@ -294,7 +307,7 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 			return
 		}
 		var err error
-		if buf, err = readAll(c, buf[:0], int(n)); err != nil {
+		if buf, err = readAll(r, buf[:0], int(n)); err != nil {
 			return
 		}
 		reply := s.Handle(ctx, buf, from, true)
@@ -302,6 +315,15 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 			return
 		}
 	}
+}
+
+// whole reports whether all of a request is there.
+func whole(r *bufio.Reader) bool {
+	if r.Buffered() < 4 {
+		return false
+	}
+	head, _ := r.Peek(4)
+	return uint64(r.Buffered()) >= 4+uint64(binary.BigEndian.Uint32(head))
 }
 
 // readAll reads n bytes behind buf, and takes memory for them as they come: 4096

@@ -13,7 +13,7 @@ import (
 )
 
 // udpBatch is how many datagrams are taken from the socket and given back to it with
-// one call each. Under load that halves the calls; without load a batch is one.
+// one call each, at most. Under load that halves the calls; without load a batch is one.
 const udpBatch = 16
 
 // mmsghdr is the kernel's struct of that name (recvmmsg(2)); the compiler adds the
@@ -26,14 +26,17 @@ type mmsghdr struct {
 // datagrams is one reader's room for a batch. What the kernel writes to has one place for
 // as long as the reader runs.
 type datagrams struct {
-	in, out     [udpBatch]mmsghdr
-	inAt, outAt [udpBatch]unix.Iovec
-	from        [udpBatch]unix.RawSockaddrInet6 // or …Inet4, which is shorter
-	room        [udpBatch][MaxUDPRequest]byte   // a longer datagram is cut, and so malformed
+	in, out     []mmsghdr
+	inAt, outAt []unix.Iovec
+	from        []unix.RawSockaddrInet6 // or …Inet4, which is shorter
+	room        [][MaxUDPRequest]byte   // a longer datagram is cut, and so malformed
 }
 
-func newDatagrams() *datagrams {
-	d := new(datagrams)
+func newDatagrams(n int) *datagrams {
+	d := &datagrams{
+		in: make([]mmsghdr, n), out: make([]mmsghdr, n), inAt: make([]unix.Iovec, n), outAt: make([]unix.Iovec, n),
+		from: make([]unix.RawSockaddrInet6, n), room: make([][MaxUDPRequest]byte, n),
+	}
 	for i := range d.in {
 		d.inAt[i].Base = &d.room[i][0]
 		d.inAt[i].SetLen(MaxUDPRequest)
@@ -51,14 +54,14 @@ func (s *Server) serveUDP(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kdc: udp: %w", err)
 	}
-	d := newDatagrams()
+	d := newDatagrams(s.batch)
 	var got, out int
 	var errno unix.Errno
 	receive := func(fd uintptr) (done bool) {
 		for i := range d.in {
 			d.in[i].Namelen = unix.SizeofSockaddrInet6
 		}
-		got, errno = call(unix.SYS_RECVMMSG, fd, &d.in[0], udpBatch)
+		got, errno = call(unix.SYS_RECVMMSG, fd, &d.in[0], len(d.in))
 		return errno != unix.EAGAIN
 	}
 	send := func(fd uintptr) (done bool) {

@@ -9,6 +9,9 @@ import (
 	"net"
 )
 
+// udpBatch is one where there is no call for more.
+const udpBatch = 1
+
 // serveUDP is one of several readers of the same socket.
 func (s *Server) serveUDP(ctx context.Context) error {
 	buf := make([]byte, MaxUDPRequest) // a longer datagram is cut, and so malformed
