@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +16,11 @@ func testJava(t *testing.T, w *world) {
 	host, back := w.service(t, admin, "java"), w.service(t, admin, "javaback")
 	stale := host.keytab
 	host.keytab = w.keytab(t, host.spn) // new keys
+	const modern = "HTTP/javasha2.aadds.contoso.test"
+	sha2 := filepath.Join(t.TempDir(), "keytab")
+	if out, err := w.Skyrealm(t.Context(), nil, "keytab", "--spn", modern, "--out", sha2, "--etypes", "aes256-sha2"); err != nil {
+		t.Fatalf("skyrealm keytab: %v\n%s", err, out)
+	}
 	admin.set(host.dn, "msDS-AllowedToDelegateTo", back.spn)
 	admin.set(host.dn, "userAccountControl", trustedAccount)
 
@@ -30,7 +36,7 @@ func testJava(t *testing.T, w *world) {
 		{"keytab " + host.sam + " " + host.keytab, host.sam + tgt},
 		{"backend " + back.sam + " " + back.keytab, back.sam + tgt},
 		{"password ada " + adaPassword, "ada" + tgt},
-		{"connect " + host.spn, "ada@AADDS.CONTOSO.TEST is known to " + host.sam + "@AADDS.CONTOSO.TEST, mutual, heard"},
+		{"connect " + host.spn, "ada@AADDS.CONTOSO.TEST is known to " + host.sam + "@AADDS.CONTOSO.TEST, etype 18, mutual, heard"},
 		{"connect " + host.spn + " delegate", ", mutual, heard, delegated"},
 		{"again " + host.spn, "ada@AADDS.CONTOSO.TEST is known to"},
 		{"connect HTTP/nowhere.aadds.contoso.test", "Server not found in Kerberos database"},
@@ -40,15 +46,18 @@ func testJava(t *testing.T, w *world) {
 		{"password nobody wrong", "Client not found in Kerberos database"},
 		{"password grace " + gracePassword, "revoked"},
 		{"password temp " + tempPassword, "expired"},
-		{"impersonate ada " + back.spn, "ada@AADDS.CONTOSO.TEST is known to " + back.sam + "@AADDS.CONTOSO.TEST, mutual, heard"},
-		{"impersonate ada ldap/dc1.aadds.contoso.test", "(13)"}, // KDC_ERR_BADOPTION,
+		{"impersonate ada " + back.spn, "ada@AADDS.CONTOSO.TEST is known to " + back.sam + "@AADDS.CONTOSO.TEST, etype 18, mutual, heard"},
+		{"impersonate ada ldap/dc1.aadds.contoso.test", "(13)"}, // KDC_ERR_BADOPTION
 		{"impersonate grace " + back.spn, "GSSException: "},
+		// Keys of RFC 8009, with which the ticket and all that is said are encrypted.
+		{"keytab svc-http-javasha2 " + sha2, "svc-http-javasha2@AADDS.CONTOSO.TEST has krbtgt/"},
+		{"connect " + modern, "zoe@AADDS.CONTOSO.TEST is known to svc-http-javasha2@AADDS.CONTOSO.TEST, etype 20, mutual, heard"},
 	}
 	var commands strings.Builder
 	for _, e := range expect {
 		commands.WriteString(e.command + "\n")
 	}
-	out := w.Client(t).Run(commands.String(), java, "-XX:TieredStopAtLevel=1", "-Dfile.encoding=UTF-8",
+	out := w.Client(t).Run(commands.String(), java, "-XX:TieredStopAtLevel=1",
 		"-Djava.security.krb5.conf="+forwardable, "testdata/java/Client.java")
 	answers := strings.Split(strings.TrimSpace(out), "\n")
 	if len(answers) != len(expect) {

@@ -1,4 +1,6 @@
+import com.sun.security.jgss.ExtendedGSSContext;
 import com.sun.security.jgss.ExtendedGSSCredential;
+import com.sun.security.jgss.InquireType;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
@@ -11,6 +13,7 @@ import javax.security.auth.Subject;
 import javax.security.auth.callback.Callback;
 import javax.security.auth.callback.NameCallback;
 import javax.security.auth.callback.PasswordCallback;
+import javax.security.auth.kerberos.EncryptionKey;
 import javax.security.auth.kerberos.KerberosTicket;
 import javax.security.auth.login.AppConfigurationEntry;
 import javax.security.auth.login.Configuration;
@@ -151,7 +154,8 @@ public class Client {
         byte[] echo = client.unwrap(back, 0, back.length, new MessageProp(0, true));
         delegated = server.getCredDelegState() ? server.getDelegCred() : null;
         GSSName src = server.getSrcName();
-        return src + " is known to " + server.getTargName() + (client.getMutualAuthState() ? ", mutual" : "")
+        EncryptionKey key = (EncryptionKey) ((ExtendedGSSContext) server).inquireSecContext(InquireType.KRB5_GET_SESSION_KEY_EX);
+        return src + " is known to " + server.getTargName() + ", etype " + key.getKeyType() + (client.getMutualAuthState() ? ", mutual" : "")
             + (Arrays.equals(sentence, echo) ? ", heard" : ", misheard") + (delegated != null ? ", delegated" : "");
     }
 }
