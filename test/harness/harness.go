@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -63,6 +64,9 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil { // for a service under another user
 		return "", err
 	}
+	if err := noteSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, "skyrealm")
 	args := []string{"build", "-o", path}
 	if raceEnabled {
@@ -74,6 +78,25 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// noteSources looks into every directory of the module. A test's result is cached
+// with what the test itself has read, and the program is no import of it: without
+// this a change to the service would run none of its tests again.
+func noteSources() error {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(filepath.Dir(strings.TrimSpace(string(mod))), func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // another test's, that has just gone
+			return nil
+		case err == nil && d.IsDir() && strings.HasPrefix(d.Name(), "."):
+			return fs.SkipDir // .git changes all the time
+		}
+		return err
+	})
+}
 
 // Binary builds the program, once in a run of tests.
 func Binary(t testing.TB) string {
