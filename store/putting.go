@@ -177,9 +177,15 @@ func (t *Tenant) put(ctx context.Context, group []*putting, name string) error {
 		if err != nil {
 			return err
 		}
+		usn := w.head
 		for _, p := range group {
 			p.outcomes, outcomes = outcomes[:len(p.sets)], outcomes[len(p.sets):]
-			p.usn = w.usn
+			for _, o := range p.outcomes {
+				if o == tenant.Stored {
+					usn++ // as their rows were numbered
+				}
+			}
+			p.usn = usn
 			if p.record == nil {
 				continue
 			}

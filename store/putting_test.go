@@ -32,12 +32,13 @@ func TestPuttingsGather(t *testing.T) {
 	}
 	type answer struct {
 		outcomes []tenant.Outcome
+		usn      tenant.USN
 		err      error
 	}
 	var wg sync.WaitGroup
 	put := func(ctx context.Context, sets ...tenant.Credential) *answer {
 		a := new(answer)
-		wg.Go(func() { a.outcomes, _, a.err = h.tenant.PutCredentials(ctx, sets, 0, nil) })
+		wg.Go(func() { a.outcomes, a.usn, a.err = h.tenant.PutCredentials(ctx, sets, 0, nil) })
 		return a
 	}
 	waiting := func(n int) {
@@ -85,6 +86,10 @@ func TestPuttingsGather(t *testing.T) {
 		if !slices.Equal(c.got.outcomes, c.want) || !errors.Is(c.got.err, c.err) {
 			t.Errorf("%s: %v, %v; want %v, %v", c.name, c.got.outcomes, c.got.err, c.want, c.err)
 		}
+	}
+	// Each is told of its own changes, also where several were stored together.
+	if !(first.usn < newer.usn && newer.usn < older.usn) {
+		t.Errorf("USNs %d, %d, %d", first.usn, newer.usn, older.usn)
 	}
 	for i, version := range []int64{1, 5, 5, 4} {
 		c, err := h.tenant.Credential(t.Context(), us[i].ID)

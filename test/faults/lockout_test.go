@@ -15,7 +15,7 @@ import (
 // What is counted of wrong passwords while the database is down is in it when it
 // is back, and locks.
 func TestGuessesWhileTheDatabaseIsAway(t *testing.T) {
-	s := start(t)
+	s := seen(t, harness.Start(t))
 	const upn, password = "ada@contoso.test", "Analytical-1843"
 	push := func(sam string) {
 		t.Helper()

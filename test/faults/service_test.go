@@ -46,9 +46,15 @@ type ends struct {
 	krb5 map[int32]*krbconfig.Config // by the one etype that the client has
 }
 
+// start starts a service that locks nobody out: the tests here try old passwords again and
+// again, to see that they are refused as such.
 func start(t *testing.T, flags ...string) *service {
 	t.Helper()
-	return seen(t, harness.Start(t, flags...))
+	s := harness.Start(t, flags...)
+	if out, err := s.Skyrealm(t.Context(), nil, "domain", "policy", "--lockout-threshold", "0"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return seen(t, s)
 }
 
 func seen(t *testing.T, server *harness.Server) *service {
