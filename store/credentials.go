@@ -145,7 +145,7 @@ func (t *Tenant) ReplaceCredential(ctx context.Context, set tenant.Credential, w
 // credentials decides on each set and stores the rows of those that win. Only where versions are
 // equal is what is stored decrypted and compared; so no fingerprint of it
 // needs to stand in the clear beside it.
-func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, rows *credentialRows, name string, asOf tenant.USN) ([]tenant.Outcome, error) {
+func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, encrypted func() (*credentialRows, error), name string, asOf tenant.USN) ([]tenant.Outcome, error) {
 	ids, places := make([][16]byte, len(sets)), make(map[[16]byte]int, len(sets))
 	for i := range sets {
 		ids[i], places[sets[i].Object] = sets[i].Object, i
@@ -206,6 +206,10 @@ func (w *writer) credentials(ctx context.Context, sets []tenant.Credential, rows
 		}
 		winners = append(winners, i)
 	}
+	rows, err := encrypted()
+	if err != nil {
+		return nil, decided{err}
+	}
 	return outcomes, w.replace(ctx, rows, winners, replaced)
 }
 
@@ -241,6 +245,7 @@ func (w *writer) replace(ctx context.Context, rows *credentialRows, winners []in
 type credentialRows struct {
 	text []byte
 	ends []int // of each row in text
+	sent bool  // in part at least
 }
 
 const (
@@ -260,7 +265,7 @@ func (t *Tenant) credentialRows(sets []tenant.Credential, name string) (*credent
 	for i := range sets {
 		size += 256 + len(sets[i].Legacy) // a digest's and the fixed fields' room, and something to spare
 	}
-	r := &credentialRows{make([]byte, 0, size), make([]int, len(sets))}
+	r := &credentialRows{text: make([]byte, 0, size), ends: make([]int, len(sets))}
 	be, b := binary.BigEndian, r.text
 	for i := range sets {
 		s := &sets[i]
@@ -295,6 +300,10 @@ const (
 
 // reader numbers the rows at the places winners, which rise, and returns the text of their COPY.
 func (r *credentialRows) reader(winners []int, usn tenant.USN) io.Reader {
+	if r.sent { // pgx does not wait for the sender of an attempt that the server broke off
+		r.text = bytes.Clone(r.text)
+	}
+	r.sent = true
 	parts := []io.Reader{strings.NewReader(copyHeader)}
 	from, to := 0, 0 // rows that stand one behind the other are read as one
 	for _, i := range winners {

@@ -118,11 +118,7 @@ func (w *writer) objects(ctx context.Context, writes []tenant.ObjectWrite, name 
 	if sets == nil {
 		return nil
 	}
-	rows, err := w.t.credentialRows(sets, name)
-	if err != nil {
-		return decided{err}
-	}
-	_, err = w.credentials(ctx, sets, rows, name, 0)
+	_, err = w.credentials(ctx, sets, w.t.encrypt(sets, name), name, 0)
 	return err
 }
 

@@ -18,7 +18,7 @@ import (
 // its lock, its look-ups and its way to the disk.
 type putting struct {
 	sets   []tenant.Credential
-	rows   *credentialRows
+	rows   func() (*credentialRows, error) // waits until they are encrypted
 	asOf   tenant.USN
 	record func([]tenant.Outcome) *tenant.Record
 
@@ -49,11 +49,7 @@ func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, a
 	if err != nil {
 		return nil, 0, err
 	}
-	rows, err := t.credentialRows(sets, name)
-	if err != nil {
-		return nil, 0, err
-	}
-	p := &putting{sets: sets, rows: rows, asOf: asOf, record: record, done: make(chan struct{}), lead: make(chan []*putting, 1)}
+	p := &putting{sets: sets, rows: t.encrypt(sets, name), asOf: asOf, record: record, done: make(chan struct{}), lead: make(chan []*putting, 1)}
 	group := t.puttings.enter(p)
 	if group == nil {
 		select {
@@ -78,6 +74,14 @@ func (t *Tenant) PutCredentials(ctx context.Context, sets []tenant.Credential, a
 		return nil, 0, p.err
 	}
 	return p.outcomes, p.usn, nil
+}
+
+// encrypt makes rows of sets meanwhile: until the feed is this call's, and while the
+// database looks up what it has.
+func (t *Tenant) encrypt(sets []tenant.Credential, name string) func() (*credentialRows, error) {
+	rows := sync.OnceValues(func() (*credentialRows, error) { return t.credentialRows(sets, name) })
+	go rows()
+	return rows
 }
 
 // enter returns the group to be stored now, nil where another is at work.
@@ -155,19 +159,15 @@ func (t *Tenant) putGroup(ctx context.Context, group []*putting, name string) {
 
 // put stores all of the group or nothing.
 func (t *Tenant) put(ctx context.Context, group []*putting, name string) error {
-	sets, rows, asOf := group[0].sets, group[0].rows, group[0].asOf
+	sets, asOf := group[0].sets, group[0].asOf
 	if len(group) > 1 {
-		size := 0
-		for _, p := range group {
-			size += len(p.rows.text)
-		}
-		sets, rows = nil, &credentialRows{text: make([]byte, 0, size)}
+		sets = nil
 		for _, p := range group {
 			sets = append(sets, p.sets...)
-			rows.append(p.rows)
 			asOf = min(asOf, p.asOf)
 		}
 	}
+	rows := func() (*credentialRows, error) { return rowsOf(group) }
 	return t.db.write(ctx, tenant.ErrConflict, func(tx pgx.Tx) error {
 		w, err := t.lock(ctx, tx)
 		if err != nil {
@@ -195,4 +195,24 @@ func (t *Tenant) put(ctx context.Context, group []*putting, name string) error {
 		}
 		return w.advance(ctx)
 	})
+}
+
+// rowsOf are those of all, one behind the other.
+func rowsOf(group []*putting) (*credentialRows, error) {
+	if len(group) == 1 {
+		return group[0].rows()
+	}
+	parts, size := make([]*credentialRows, len(group)), 0
+	for i, p := range group {
+		var err error
+		if parts[i], err = p.rows(); err != nil {
+			return nil, err
+		}
+		size += len(parts[i].text)
+	}
+	all := &credentialRows{text: make([]byte, 0, size)}
+	for _, part := range parts {
+		all.append(part)
+	}
+	return all, nil
 }
