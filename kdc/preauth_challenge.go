@@ -39,16 +39,9 @@ func (x *exchange) proveChallenge(value []byte) error {
 		if err != nil || e.EType != int32(armor.ID()) {
 			continue
 		}
-		x.plain = plain
-		var ts krb5.PAEncTSEnc
-		if ts.Unmarshal(plain) != nil {
-			return x.askFor(krb5.ErrPreauthFailed, "malformed timestamp")
+		if err := x.timely(plain, e.Cipher, k.Key); err != nil {
+			return err
 		}
-		if !x.current(ts.Time) {
-			return refuse(krb5.ErrSkew, "the client's clock is off")
-		}
-		x.proof = e.Cipher
-		x.replyWith(k.Key, x.client.Secrets.KVNO)
 		return x.answerChallenge(k.Key)
 	}
 	return errWrong

@@ -34,6 +34,12 @@ func (x *exchange) proveTimestamp(value []byte) error {
 	if err != nil {
 		return errWrong
 	}
+	return x.timely(plain, e.Cipher, k.Key)
+}
+
+// timely takes the time that cipher decrypted to for the proof that the client has the
+// key, where it is of now, and answers in that key.
+func (x *exchange) timely(plain, cipher []byte, key etype.Key) error {
 	x.plain = plain
 	var ts krb5.PAEncTSEnc
 	if ts.Unmarshal(plain) != nil {
@@ -42,8 +48,8 @@ func (x *exchange) proveTimestamp(value []byte) error {
 	if !x.current(ts.Time) {
 		return refuse(krb5.ErrSkew, "the client's clock is off")
 	}
-	x.proof = e.Cipher
-	x.replyWith(k.Key, x.client.Secrets.KVNO)
+	x.proof = cipher
+	x.replyWith(key, x.client.Secrets.KVNO)
 	return nil
 }
 

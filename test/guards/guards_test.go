@@ -30,7 +30,7 @@ var guards = []guard{
 	{"T18 stripped", "kdc/fast.go", `"FAST was taken off the request"`, "TestTGSArmor"},
 	{"T18 lent", "kdc/preauth_tgs.go", `"good for FAST armor only"`, "TestTGSArmor"},
 	{"T18 explicit", "kdc/fast.go", `"explicit armor in a TGS-REQ"`, "TestTGSArmor"},
-	{"challenge's time", "kdc/preauth_challenge.go", `"the client's clock is off"`, "TestChallengeRefused"},
+	{"challenge's time", "kdc/preauth_encts.go", `"the client's clock is off"`, "TestChallengeRefused"},
 	{"hidden", "kdc/fast.go", `x.fast.req.Options&krb5.FASTHideClientNames != 0`, "TestHiddenClient"},
 	{"cookie's age", "kdc/cookie.go", `age > cookieLife || age < -x.k.Policy.skew()`, "TestCookieIsGoodForOneConversation"},
 	{"cookie's account", "kdc/cookie.go", `x.client != nil`, "TestCookieIsGoodForOneConversation"},
