@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -120,9 +122,16 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 // hold kills each database server as soon as there is one, until it is released.
+// No process of the first one answers any more when it returns.
 func hold(t *testing.T, s *service) (release func()) {
 	t.Helper()
+	processes := databaseProcesses(t, s)
 	last := killPostgres(t, s)
+	for deadline := time.Now().Add(10 * time.Second); slices.ContainsFunc(processes, lives); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("processes of the killed database server go on: %d", processes)
+		}
+	}
 	quit := make(chan struct{})
 	var killer sync.WaitGroup
 	killer.Go(func() {
@@ -196,6 +205,20 @@ func stall(t *testing.T, s *service) (pids []int) {
 			_ = syscall.Kill(postmaster, syscall.SIGCONT)
 		}
 	})
+	pids = databaseProcesses(t, s)
+	for _, pid := range pids[1:] {
+		_ = syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return pids
+}
+
+// databaseProcesses are the database server's, its parent first.
+func databaseProcesses(t *testing.T, s *service) (pids []int) {
+	t.Helper()
+	postmaster, err := s.PostgresPID()
+	if err != nil {
+		t.Fatal(err)
+	}
 	pids = append(pids, postmaster)
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -206,14 +229,7 @@ func stall(t *testing.T, s *service) (pids []int) {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + p.Name() + "/stat")
-		if err != nil {
-			continue // it has ended
-		}
-		// proc(5): pid (name) state ppid …
-		_, rest, _ := bytes.Cut(stat, []byte(") "))
-		if fields := bytes.Fields(rest); len(fields) > 1 && string(fields[1]) == strconv.Itoa(postmaster) {
-			_ = syscall.Kill(pid, syscall.SIGSTOP)
+		if _, parent := status(pid); parent == strconv.Itoa(postmaster) {
 			pids = append(pids, pid)
 		}
 	}
@@ -221,4 +237,24 @@ func stall(t *testing.T, s *service) (pids []int) {
 		t.Fatalf("the database server has only %d processes", len(pids))
 	}
 	return pids
+}
+
+// lives tells whether a process is there and more than a zombie.
+func lives(pid int) bool {
+	state, _ := status(pid)
+	return state != "" && state != "Z"
+}
+
+// status is a process's state and parent, both empty if it has ended.
+func status(pid int) (state, parent string) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", ""
+	}
+	// proc(5): pid (name) state ppid …
+	_, rest, _ := bytes.Cut(stat, []byte(") "))
+	if fields := bytes.Fields(rest); len(fields) > 1 {
+		return string(fields[0]), string(fields[1])
+	}
+	return "", ""
 }
