@@ -30,11 +30,12 @@ func (x *exchange) proveTimestamp(value []byte) error {
 	if !ok {
 		return refuse(krb5.ErrETypeNoSupp, "timestamp in a type of key that the client may not use or did not list")
 	}
-	plain, err := k.Key.Decrypt(x.plain[:0], e.Cipher, krb5.UsageASReqTimestamp)
+	key := k.Key.Ready() // for the timestamp, the reply and its checksum of the request
+	plain, err := key.Decrypt(x.plain[:0], e.Cipher, krb5.UsageASReqTimestamp)
 	if err != nil {
 		return errWrong
 	}
-	return x.timely(plain, e.Cipher, k.Key)
+	return x.timely(plain, e.Cipher, key)
 }
 
 // timely takes the time that cipher decrypted to for the proof that the client has the

@@ -33,7 +33,7 @@ func (c *recent[V]) remember(key fingerprint, v V, now time.Time, window time.Du
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.now == nil || len(s.now) >= entries || now.Sub(s.since) > window {
-		s.old, s.now, s.since = s.now, make(map[fingerprint]V), now
+		s.old, s.now, s.since = s.now, make(map[fingerprint]V, len(s.now)), now
 	}
 	if first, known := s.find(key); known {
 		return first, true

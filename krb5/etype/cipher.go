@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 )
 
 // Cipher encrypts and decrypts for one key and one usage, with the derived keys
@@ -17,6 +18,13 @@ type Cipher struct {
 	id    ID
 	block cipher.Block // AES under Ke
 	mac   mac          // HMAC under Ki; for type 23 under K1
+	modes *sync.Pool   // of cbcMode under Ke; nil where it serves once
+}
+
+// cbcMode is the standard library's, which can begin anew.
+type cbcMode interface {
+	cipher.BlockMode
+	SetIV(iv []byte)
 }
 
 // Cipher derives the keys for a usage. That of the zero Key only gives errors.
@@ -26,6 +34,9 @@ func (k Key) Cipher(usage uint32) *Cipher {
 		e := p.hash.get()
 		c.init(e, &k, usage)
 		e.put()
+		if block := c.block; block != nil {
+			c.modes = &sync.Pool{New: func() any { return cipher.NewCBCEncrypter(block, zeroBlock[:]) }}
+		}
 	}
 	return c
 }
@@ -37,11 +48,11 @@ func (c *Cipher) init(e *engine, k *Key, usage uint32) {
 		e.rc4Usage(&c.mac, k, usage)
 		return
 	}
-	var b base
-	k.base(e, &b)
-	k.usageKey(e, &b, usage, forEncryption, e.key[:p.key])
+	var room base
+	b := k.base(e, &room)
+	k.usageKey(e, b, usage, forEncryption, e.key[:p.key])
 	c.block = newAES(e.key[:p.key])
-	k.usageKey(e, &b, usage, forIntegrity, e.key[:p.integ])
+	k.usageKey(e, b, usage, forIntegrity, e.key[:p.integ])
 	e.setKey(&c.mac, e.key[:p.integ])
 }
 
@@ -190,7 +201,7 @@ func (c *Cipher) ctsEncrypt(e *engine, b []byte) {
 	const size = aes.BlockSize
 	rest := len(b) % size
 	whole := b[:len(b)-rest]
-	cipher.NewCBCEncrypter(c.block, zeroBlock[:]).CryptBlocks(whole, whole)
+	c.cbcEncrypt(whole)
 	if len(b) == size {
 		return
 	}
@@ -206,6 +217,29 @@ func (c *Cipher) ctsEncrypt(e *engine, b []byte) {
 	}
 	copy(b[len(whole):], whole[len(whole)-size:]) // cut to what is left
 	copy(whole[len(whole)-size:], e.block[:])
+}
+
+// cbcEncrypt encrypts whole blocks in place, under the zero vector.
+func (c *Cipher) cbcEncrypt(b []byte) {
+	if c.modes != nil {
+		if m, ok := c.modes.Get().(cbcMode); ok {
+			m.SetIV(zeroBlock[:])
+			m.CryptBlocks(b, b)
+			c.modes.Put(m)
+			return
+		}
+	}
+	if len(b) > oneMode {
+		cipher.NewCBCEncrypter(c.block, zeroBlock[:]).CryptBlocks(b, b)
+		return
+	}
+	const size = aes.BlockSize
+	c.block.Encrypt(b[:size], b[:size])
+	for i := size; i < len(b); i += size {
+		block := (*aesBlock)(b[i : i+size])
+		xorBlock(block, b[i-size:])
+		c.block.Encrypt(block[:], block[:])
+	}
 }
 
 // ctsDecrypt decrypts b (at least one block): the first block of the plaintext,
@@ -239,10 +273,19 @@ func (c *Cipher) ctsDecrypt(e *engine, dst, b []byte) {
 	xorBlock(&e.block, head[len(head)-size:])
 	copy(dst[len(dst)-rest-size:], e.block[:])
 	c.block.Decrypt(e.conf[:], head)
-	if len(head) > size {
+	if len(head) > oneMode {
 		cipher.NewCBCDecrypter(c.block, head[:size]).CryptBlocks(dst[:len(head)-size], head[size:])
+		return
+	}
+	for i := size; i < len(head); i += size {
+		c.block.Decrypt(e.block[:], head[i:i+size])
+		xorBlock(&e.block, head[i-size:])
+		copy(dst[i-size:], e.block[:])
 	}
 }
+
+// oneMode is from how many bytes on the library's mode saves more than it costs to make.
+const oneMode = 512
 
 func xorBlock(a *aesBlock, b []byte) {
 	_ = b[15]
@@ -284,8 +327,8 @@ func (k *Key) checksum(e *engine, msg []byte, usage uint32) []byte {
 		return e.rc4Checksum(k, msg, usage)
 	}
 	m := &e.once.mac
-	if k.ready != nil && k.ready.usage == usage {
-		m = &k.ready.mac
+	if k.ready != nil && k.ready.sum != nil && k.ready.sum.usage == usage {
+		m = &k.ready.sum.mac
 	} else {
 		k.checksumKey(e, m, usage)
 	}
@@ -297,8 +340,7 @@ func (k *Key) checksum(e *engine, msg []byte, usage uint32) []byte {
 // checksumKey is HMAC under Kc.
 func (k *Key) checksumKey(e *engine, m *mac, usage uint32) {
 	n := k.id.profile().integ
-	var b base
-	k.base(e, &b)
-	k.usageKey(e, &b, usage, forChecksum, e.key[:n])
+	var room base
+	k.usageKey(e, k.base(e, &room), usage, forChecksum, e.key[:n])
 	e.setKey(m, e.key[:n])
 }

@@ -139,7 +139,11 @@ type base struct {
 	mac   mac          // 19, 20
 }
 
-func (k *Key) base(e *engine, b *base) {
+// base makes b ready, unless the key has one that is; it returns the one to use.
+func (k *Key) base(e *engine, b *base) *base {
+	if k.ready != nil && k.ready.base != nil {
+		return k.ready.base
+	}
 	e.own = *k
 	key := e.own.b[:k.id.KeySize()]
 	switch k.id {
@@ -148,6 +152,7 @@ func (k *Key) base(e *engine, b *base) {
 	case AES128SHA2, AES256SHA2:
 		e.setKey(&b.mac, key)
 	}
+	return b
 }
 
 // PRF is the type's pseudo-random function. Its result has 16 bytes for types

@@ -299,29 +299,67 @@ func FuzzVerifyChecksum(f *testing.F) {
 	})
 }
 
-// TestWithChecksum: made ready or not, a key makes the same checksums under every usage, and
-// is the same key.
-func TestWithChecksum(t *testing.T) {
+// TestReady: made ready or not, a key makes the same checksums and ciphertexts under every
+// usage, and is the same key.
+func TestReady(t *testing.T) {
 	for _, id := range []ID{AES128SHA1, AES256SHA1, AES128SHA2, AES256SHA2, RC4} {
 		k, err := Random(id, rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ready := k.WithChecksum(17)
-		if !ready.Equal(k) || ready.ID() != id {
-			t.Errorf("%v: another key", id)
-		}
-		for _, usage := range []uint32{17, 6} {
-			want := k.Checksum(nil, []byte("message"), usage)
-			if got := ready.Checksum(nil, []byte("message"), usage); !bytes.Equal(got, want) {
-				t.Errorf("%v, usage %d: %x, want %x", id, usage, got, want)
+		for i, ready := range []Key{k.WithChecksum(17), k.Ready(), k.Ready().Ready(), k.Ready().WithChecksum(17), k.WithChecksum(17).Ready()} {
+			if !ready.Equal(k) || ready.ID() != id {
+				t.Errorf("%v, %d: another key", id, i)
 			}
-			if ready.VerifyChecksum([]byte("message"), want, usage) != nil || ready.VerifyChecksum([]byte("massage"), want, usage) == nil {
-				t.Errorf("%v, usage %d: does not verify", id, usage)
+			for _, usage := range []uint32{17, 6} {
+				want := k.Checksum(nil, []byte("message"), usage)
+				if got := ready.Checksum(nil, []byte("message"), usage); !bytes.Equal(got, want) {
+					t.Errorf("%v, %d, usage %d: %x, want %x", id, i, usage, got, want)
+				}
+				if ready.VerifyChecksum([]byte("message"), want, usage) != nil || ready.VerifyChecksum([]byte("massage"), want, usage) == nil {
+					t.Errorf("%v, %d, usage %d: does not verify", id, i, usage)
+				}
+				ct, err := ready.Encrypt(nil, []byte("message"), usage, rand.Reader)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if plain, err := k.Decrypt(nil, ct, usage); err != nil || string(plain) != "message" {
+					t.Errorf("%v, %d, usage %d: decrypts to %q, %v", id, i, usage, plain, err)
+				}
 			}
 		}
 	}
-	if z := (Key{}).WithChecksum(17); !z.IsZero() {
+	if z := (Key{}).WithChecksum(17).Ready(); !z.IsZero() {
 		t.Error("the zero Key became one")
+	}
+}
+
+// TestLengths: a Cipher and its Key, which go through blocks in different ways, make and
+// open the same ciphertexts of every length.
+func TestLengths(t *testing.T) {
+	chance := bytes.Repeat([]byte{7}, 64)
+	msg := make([]byte, 2*oneMode+40)
+	for i := range msg {
+		msg[i] = byte(i * 31)
+	}
+	for _, id := range []ID{AES128SHA1, AES256SHA1, AES128SHA2, AES256SHA2, RC4} {
+		k, err := Random(id, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := k.Cipher(2)
+		for n := range len(msg) {
+			byKey, err := k.Encrypt(nil, msg[:n], 2, bytes.NewReader(chance))
+			if err != nil {
+				t.Fatal(err)
+			}
+			byCipher, err := c.Encrypt(nil, msg[:n], bytes.NewReader(chance))
+			if err != nil || !bytes.Equal(byKey, byCipher) {
+				t.Fatalf("%v, %d bytes: %x by the key, %x by the cipher, %v", id, n, byKey, byCipher, err)
+			}
+			if plain, err := c.Decrypt(nil, byKey); err != nil || !bytes.Equal(plain, msg[:n]) {
+				t.Fatalf("%v, %d bytes: %x, %v", id, n, plain, err)
+			}
+		}
 	}
 }

@@ -19,13 +19,36 @@ import (
 type Key struct {
 	id ID
 	b  [32]byte
-	// ready is what WithChecksum made ready; nobody changes it.
-	ready *readyChecksum
+	// ready is what was made ready of it; nobody changes it.
+	ready *ready
+}
+
+type ready struct {
+	base *base // to derive from
+	sum  *readyChecksum
 }
 
 type readyChecksum struct {
 	usage uint32
 	mac   mac
+}
+
+// Ready returns the key made ready to derive the keys of usages from, for one that is
+// used under several. It is the same key in every other way.
+func (k Key) Ready() Key {
+	p := k.id.profile()
+	if p.key == 0 || k.id == RC4 || k.ready != nil && k.ready.base != nil {
+		return k
+	}
+	e := p.hash.get()
+	defer e.put()
+	r := &ready{base: new(base)}
+	if k.ready != nil {
+		r.sum = k.ready.sum
+	}
+	k.base(e, r.base)
+	k.ready = r
+	return k
 }
 
 // WithChecksum returns the key with the checksum of one usage made ready: those of a
@@ -37,8 +60,11 @@ func (k Key) WithChecksum(usage uint32) Key {
 	}
 	e := p.hash.get()
 	defer e.put()
-	r := &readyChecksum{usage: usage}
-	k.checksumKey(e, &r.mac, usage)
+	r := &ready{sum: &readyChecksum{usage: usage}}
+	k.checksumKey(e, &r.sum.mac, usage)
+	if k.ready != nil {
+		r.base = k.ready.base
+	}
 	k.ready = r
 	return k
 }

@@ -179,17 +179,17 @@ func (b *builder) end() {
 	e.size = uint32(len(b.b)-b.start) - e.offset
 }
 
-// build writes all but the signatures.
-func (p *PAC) build(dst []byte, signatures int) (*builder, error) {
+// build writes all of p but the signatures.
+func (b *builder) build(p *PAC, dst []byte, signatures int) error {
 	if p.Logon == nil || p.Client == nil {
-		return nil, ErrMissing
+		return ErrMissing
 	}
 	n := p.count() + signatures
 	if n > MaxBuffers {
-		return nil, ErrTooLong
+		return ErrTooLong
 	}
 	dst = slices.Grow(dst, 1024+8*(len(p.Logon.Groups)+len(p.Logon.ResourceGroups))+40*len(p.Logon.ExtraSIDs))
-	b := &builder{start: len(dst)}
+	b.start = len(dst)
 	b.b = dst[:len(dst)+8+16*n]
 	clear(b.b[b.start:])
 	le.PutUint32(b.b[b.start:], uint32(n))
@@ -231,9 +231,9 @@ func (p *PAC) build(dst []byte, signatures int) (*builder, error) {
 		b.end()
 	}
 	if b.long {
-		return nil, ErrTooLong
+		return ErrTooLong
 	}
-	return b, nil
+	return nil
 }
 
 // directory fills in what begin and end noted.

@@ -37,8 +37,8 @@ func (p *PAC) Sign(dst []byte, server, kdc etype.Key, ticket []byte) ([]byte, er
 	if ticket != nil {
 		signatures = 4
 	}
-	b, err := p.build(dst, signatures)
-	if err != nil {
+	var b builder
+	if err := b.build(p, dst, signatures); err != nil {
 		return nil, err
 	}
 	b.signature(TypeServerChecksum, server)

@@ -109,8 +109,8 @@ func TestPublished(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		made, err := p.build(nil, 0)
-		if err != nil {
+		var made builder
+		if err := made.build(p, nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		var theirs table
