@@ -111,10 +111,25 @@ func (r *Replica) Policy() *Policy {
 	return &DefaultPolicy
 }
 
-// PasswordExpired reports whether a person's password is older than the policy
-// lets it become. Those of synced users never are: their directory sees to it,
-// and marks them (UACDontExpirePassword) at every sync.
+// PasswordExpires returns when a person's password is older than the policy lets
+// it become ([MS-SAMR] §3.1.5.14.4): the zero time for one that has to be changed
+// before it is used, and false for one that never is. Those of synced users never
+// are: their directory sees to it, and marks them (UACDontExpirePassword) at every
+// sync.
+func (o *Object) PasswordExpires(p *Policy) (at time.Time, ok bool) {
+	switch {
+	case o.Kind != User || o.UAC&UACDontExpirePassword != 0 || o.RID == RIDKrbtgt:
+		return at, false
+	case o.Secrets.Set.IsZero():
+		return at, true
+	case p.MaxAge == 0:
+		return at, false
+	}
+	return o.Secrets.Set.Add(p.MaxAge), true
+}
+
+// PasswordExpired reports whether a password that was set has come to its end.
 func (o *Object) PasswordExpired(p *Policy, now time.Time) bool {
-	return p.MaxAge != 0 && o.Kind == User && o.UAC&UACDontExpirePassword == 0 && o.RID != RIDKrbtgt &&
-		!o.Secrets.Set.IsZero() && now.Sub(o.Secrets.Set) >= p.MaxAge
+	at, ok := o.PasswordExpires(p)
+	return ok && !at.IsZero() && !now.Before(at)
 }

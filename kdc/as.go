@@ -44,7 +44,7 @@ func (x *exchange) as() ([]byte, error) {
 		return nil, refuseStatus(krb5.ErrKeyExpired, statusPasswordMustChange, "the password must be changed")
 	}
 	if x.client.PasswordExpired(x.k.Replica.Policy(), x.now) && !x.service.changePW {
-		return nil, refuse(krb5.ErrKeyExpired, "the password has expired")
+		return nil, refuseStatus(krb5.ErrKeyExpired, statusPasswordExpired, "the password has expired")
 	}
 
 	// 5. The ticket.

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"math"
 	"strings"
 
 	"skyrealm/domain"
@@ -57,13 +58,21 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	set := pac.FileTimeOf(o.Secrets.Set)
 	logon := pac.LogonInfo{
 		LogonTime: pac.FileTimeOf(x.ticket.AuthTime), LogoffTime: pac.Never, KickOffTime: pac.Never,
+		// The policy has no least age.
 		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: pac.Never,
 		EffectiveName: o.SAM, FullName: o.DisplayName,
 		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup,
 		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: x.assertedIdentity(),
 		LogonServer: info.DC, LogonDomainName: info.NetBIOS, LogonDomainID: info.SID,
 		UserAccountControl: samUAC(o.UAC),
+		// LogonCount stays 0, which is unknown ([MS-ADA1] logonCount): sign-ins write
+		// nothing, so nobody counts them for all replicas.
 	}
+	if at, ok := o.PasswordExpires(x.k.Replica.Policy()); ok {
+		logon.PasswordMustChange = pac.FileTimeOf(at)
+	}
+	bad, _, _, _ := x.k.Replica.Lockout.BadPasswords(o)
+	logon.BadPasswordCount = uint16(min(bad, math.MaxUint16))
 	if err := x.memberships(&logon); err != nil {
 		return err
 	}

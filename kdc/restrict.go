@@ -13,6 +13,7 @@ import (
 const (
 	statusInvalidLogonHours  krb5.ExtError = 0xC000006F
 	statusInvalidWorkstation krb5.ExtError = 0xC0000070
+	statusPasswordExpired    krb5.ExtError = 0xC0000071
 	statusAccountDisabled    krb5.ExtError = 0xC0000072
 	statusTooManyContextIDs  krb5.ExtError = 0xC000015A
 	statusAccountExpired     krb5.ExtError = 0xC0000193

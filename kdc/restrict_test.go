@@ -73,6 +73,78 @@ func TestExtendedErrors(t *testing.T) {
 	if got := status(t, w.refused(w.send(w.proven("erin", etype.AES256SHA1)), krb5.ErrKeyExpired)); got != 0xC0000224 {
 		t.Errorf("must change: status %x", got)
 	}
+	// Expired, and locked out whatever is shown.
+	w.now = w.now.Add(domain.DefaultPolicy.MaxAge)
+	if got := status(t, w.refused(w.send(w.proven("alice", etype.AES256SHA1)), krb5.ErrKeyExpired)); got != 0xC0000071 {
+		t.Errorf("expired: status %x", got)
+	}
+	w.lockout(nil)
+	for i := range time.Duration(domain.DefaultPolicy.Threshold) {
+		w.sendRaw(w.guess("alice", "wrong", i))
+	}
+	for _, q := range []*krb5.KDCReq{w.asReq("alice"), w.proven("alice", etype.AES256SHA1)} {
+		if got := status(t, w.refused(w.send(q), krb5.ErrClientRevoked)); got != 0xC0000234 {
+			t.Errorf("locked: status %x", got)
+		}
+	}
+}
+
+// TestPasswordInPAC ([MS-PAC] §2.5, [MS-SAMR] §3.1.5.14.3 and .4): when the password
+// was set, may be changed and has to be, and how many wrong ones came since.
+func TestPasswordInPAC(t *testing.T) {
+	const day = 24 * time.Hour
+	maxAge := func(age time.Duration) func(w *world) {
+		return func(w *world) {
+			o := w.rep.ByGUID(w.rep.Info.GUID)
+			w.put(domain.Record{GUID: o.GUID, Kind: domain.Container, Class: "domainDNS", RDN: "aadds", Created: testNow, Changed: testNow,
+				Attrs: map[string][][]byte{"maxPwdAge": {strconv.AppendInt(nil, -int64(age/100), 10)}}})
+		}
+	}
+	set := testNow.Add(-30 * time.Minute)
+	for name, c := range map[string]struct {
+		sam   string
+		world func(w *world)
+		set   time.Time
+		must  pac.FileTime
+	}{
+		"the policy's":     {"alice", func(*world) {}, set, pac.FileTimeOf(set.Add(90 * day))},
+		"another policy's": {"alice", maxAge(7 * day), set, pac.FileTimeOf(set.Add(7 * day))},
+		"no policy's":      {"alice", maxAge(0), set, pac.Never},
+		"a synced one's": {"alice", func(w *world) {
+			w.change("alice", func(r *domain.Record) { r.UAC |= domain.UACDontExpirePassword })
+		}, set, pac.Never},
+		"a computer's":       {"WS1$", func(*world) {}, set, pac.Never},
+		"that has to change": {"erin", func(*world) {}, time.Time{}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c.world(w)
+			// By S4U2Self, as who has to change the password gets no TGT.
+			web := w.login("web")
+			l := w.pacOf(w.tgs(w.selfReq(web, webSPN, c.sam)), "web").Logon
+			if l.PasswordLastSet != pac.FileTimeOf(c.set) || l.PasswordCanChange != l.PasswordLastSet || l.PasswordMustChange != c.must {
+				t.Errorf("set %v, can change %v, must change %v (%x), expect %x", l.PasswordLastSet.Time(), l.PasswordCanChange.Time(), l.PasswordMustChange.Time(), l.PasswordMustChange, c.must)
+			}
+		})
+	}
+
+	w := newWorld(t)
+	w.lockout(nil)
+	g := w.login("alice")
+	count := func(want uint16) {
+		t.Helper()
+		w.now = w.now.Add(time.Second)
+		if l := w.pacOf(w.tgs(w.tgsReq(g, webSPN)), "web").Logon; l.BadPasswordCount != want || l.LogonCount != 0 {
+			t.Errorf("%d wrong passwords, expect %d; %d sign-ins", l.BadPasswordCount, want, l.LogonCount)
+		}
+	}
+	count(0)
+	for i := range time.Duration(3) {
+		w.refused(w.sendRaw(w.guess("alice", "wrong", i)), krb5.ErrPreauthFailed)
+	}
+	count(3)
+	w.login("alice")
+	count(0)
 }
 
 // TestAccountEnds: tickets end with the account, and a TGT that does not is refused.
