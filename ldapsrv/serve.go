@@ -43,7 +43,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 			failed = s.acceptFailed(ctx, err)
 			continue
 		}
-		if s.Counters.Open.Add(1) > int64(s.limits().Connections) {
+		// Who is crowded out goes at once, unless a search of his is under way.
+		if s.Counters.Open.Add(1) > 2*int64(s.limits().Connections) {
 			s.Counters.Open.Add(-1)
 			s.Counters.Rejected.Add(1)
 			conn.Close()
@@ -51,6 +52,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 		}
 		s.Counters.Connections.Add(1)
 		c := newSession(s, work, conn)
+		if s.places.take(c, s.limits().Connections) {
+			s.Counters.CrowdedOut.Add(1)
+		}
 		mu.Lock()
 		open[c] = struct{}{}
 		if ctx.Err() != nil {
@@ -59,6 +63,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, implicitTLS bool) e
 		mu.Unlock()
 		wg.Go(func() {
 			s.serveConn(c, implicitTLS)
+			s.places.leave(c)
 			s.Counters.Open.Add(-1)
 			mu.Lock()
 			delete(open, c)
@@ -90,8 +95,11 @@ func (s *Server) acceptFailed(ctx context.Context, err error) error {
 		return err
 	}
 	s.Log.Warn("LDAP connections can't be accepted", "error", err)
+	if s.places.free() {
+		s.Counters.CrowdedOut.Add(1)
+	}
 	select {
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(10 * time.Millisecond):
 	case <-ctx.Done():
 	}
 	return nil

@@ -23,11 +23,13 @@ type Server struct {
 	Version string // of the program, for the rootDSE; optional
 
 	Counters Counters
+
+	places places
 }
 
 // Limits bound what clients can cost.
 type Limits struct {
-	Connections  int           // at once, over all listeners
+	Connections  int           // at once, over all listeners; one more closes one that is quiet
 	BeforeBind   int           // bytes of a message on an anonymous connection
 	Message      int           // bytes of a message on a bound one
 	PageSize     int           // entries of one answer (AD's MaxPageSize)
@@ -67,10 +69,12 @@ func (s *Server) limits() *Limits {
 
 // Counters are what the server has done since it started; Open is now.
 type Counters struct {
-	Open, Connections, Rejected atomic.Int64 // connections; Rejected were over the limit
-	Binds, BindsRefused         atomic.Int64
-	Searches, Entries           atomic.Int64
-	Writes                      atomic.Int64 // add, modify, delete that took effect
-	Disconnected                atomic.Int64 // connections that we ended for what they sent
-	Internal                    atomic.Int64 // answers that hid an error of ours
+	Open, Connections   atomic.Int64 // connections
+	CrowdedOut          atomic.Int64 // closed for newer ones
+	Rejected            atomic.Int64 // closed at once: too many of those who were crowded out have not gone yet
+	Binds, BindsRefused atomic.Int64
+	Searches, Entries   atomic.Int64
+	Writes              atomic.Int64 // add, modify, delete that took effect
+	Disconnected        atomic.Int64 // connections that we ended for what they sent
+	Internal            atomic.Int64 // answers that hid an error of ours
 }

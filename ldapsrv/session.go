@@ -2,6 +2,7 @@ package ldapsrv
 
 import (
 	"bufio"
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -49,6 +50,9 @@ type session struct {
 	secure bool           // TLS is on
 	who    *domain.Object // as it was at the bind; nil is anonymous. See actor.
 	pages  pages
+
+	place *list.Element // among the places, which keep both; nil: none
+	line  *list.List
 
 	// The last base, as it was written: searches of a client share theirs.
 	lastBase string
@@ -129,6 +133,7 @@ func (s *session) idle(now time.Time) error {
 	if left := s.readBy.Sub(now); left >= s.limits.Idle && left < 2*s.limits.Idle {
 		return nil
 	}
+	s.srv.places.stirred(s)
 	return s.readUntil(now.Add(s.limits.Idle + s.limits.Idle/16))
 }
 
@@ -290,8 +295,13 @@ func (s *session) handle(msg []byte) bool {
 		r, controls := s.search(&m, op)
 		s.out = ldapmsg.AppendResult(s.out, m.ID, ldapmsg.OpSearchDone, r, controls...)
 	case *ldapmsg.BindRequest:
+		was := s.who
 		s.answer(&m, s.bind(op))
 		clear(msg) // the password
+		// A stranger who remains one has done nothing for his place.
+		if was != nil || s.who != nil {
+			s.srv.places.stirred(s)
+		}
 	case *ldapmsg.CompareRequest:
 		s.answer(&m, s.compare(op))
 	case *ldapmsg.AddRequest:

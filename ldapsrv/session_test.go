@@ -387,28 +387,6 @@ func TestNoCertificate(t *testing.T) {
 	}
 }
 
-func TestTooManyConnections(t *testing.T) {
-	g := start(t, people(t).replica(), func(s *Server) { s.Limits.Connections = 2 })
-	one, two := g.wire().send(whoAmIRequest), g.wire().send(whoAmIRequest)
-	one.read()
-	two.read()
-	b, err := io.ReadAll(g.wire())
-	if len(b) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the third gets %x, %v", b, err)
-	}
-	if g.Counters.Rejected.Load() != 1 {
-		t.Error("not counted")
-	}
-	// A place that comes free can be taken.
-	one.Close()
-	for g.Counters.Open.Load() == 2 {
-		runtime.Gosched()
-	}
-	if a := g.wire().send(whoAmIRequest).read(); a.id != 77 {
-		t.Errorf("%+v", a)
-	}
-}
-
 // Clients that do nothing, or too little, are cut off.
 func TestTimes(t *testing.T) {
 	const short = 50 * time.Millisecond
