@@ -29,8 +29,9 @@ import (
 )
 
 // serve starts the house's listener and returns its address, a client that trusts
-// it, and a function that stops it and returns what Serve did.
-func (h *house) serve(t testing.TB) (string, *http.Client, func() error) {
+// it, and a function that stops it and returns what Serve did. The listener may be
+// had through others.
+func (h *house) serve(t testing.TB, through ...func(net.Listener) net.Listener) (string, *http.Client, func() error) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -44,6 +45,9 @@ func (h *house) serve(t testing.TB) (string, *http.Client, func() error) {
 	pool.AddCert(leaf)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
+	for _, f := range through {
+		ln = f(ln)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	// A second handler of one server would register its metrics twice.

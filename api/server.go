@@ -6,6 +6,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
@@ -65,6 +66,9 @@ type Server struct {
 	// WorkTime is how long a request may take that has been read, where it is not
 	// 0, instead of [workTime].
 	WorkTime time.Duration
+	// MaxConns is how many connections may be open, where it is not 0, instead of
+	// [maxConns].
+	MaxConns int
 	// Certify issues certificates that sign users in to the managed domain; nil
 	// where the key for it is kept elsewhere.
 	Certify graph.Certify
@@ -214,6 +218,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config,
 	config = config.Clone()
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	config.NextProtos = []string{"h2", "http/1.1"}
+	places := newPlaces(ln, cmp.Or(s.MaxConns, maxConns))
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         config,
@@ -223,6 +228,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ConnState:         places.changed,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug), // handshakes of scanners
 	}
 	drained := make(chan error, 1)
@@ -231,7 +237,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, config *tls.Config,
 		defer cancel()
 		drained <- server.Shutdown(last)
 	})
-	err := server.ServeTLS(ln, "", "")
+	err := server.ServeTLS(places, "", "")
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return err // the listener failed
 	}
