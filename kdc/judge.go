@@ -9,8 +9,8 @@ import (
 	"skyrealm/krb5"
 )
 
-// errLater is the answer of a request that would wait for the database, to who
-// can't wait: see [KDC.later].
+// errLater is the answer of a request that would wait for the database, or takes long to
+// answer, to who can't wait: see [KDC.later].
 var errLater = errors.New("kdc: the answer comes later")
 
 // judge takes what a mechanism makes of a client's element to the lockout, which

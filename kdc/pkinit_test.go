@@ -1,15 +1,18 @@
 package kdc
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
 
+	"skyrealm/der"
 	"skyrealm/domain"
 	"skyrealm/krb5"
 	"skyrealm/krb5/pkinit"
@@ -364,4 +367,28 @@ func TestK08Certificates(t *testing.T) {
 		}
 	}
 	w.signIn(w.asReq("alice"), &few)
+}
+
+// A certificate takes long to look at, so it keeps no other datagram waiting.
+func TestCertificatesBlockNoReader(t *testing.T) {
+	w := newWorld(t)
+	c := w.withPKINIT().card(person(w.anna()))
+	for who, ask := range map[string]struct {
+		q *krb5.KDCReq
+		c *card
+	}{"a person": {w.asReq("alice"), c}, "nobody": {w.nobodyReq(), unsigned()}} {
+		request, _ := w.request(ask.q, ask.c)
+		var answer func() []byte
+		reader := context.WithValue(t.Context(), laterKey{}, postpone(func(_ netip.AddrPort, later func() []byte) bool {
+			answer = later
+			return true
+		}))
+		if reply := w.kdc.Handle(reader, request, client4, false); reply != nil || answer == nil {
+			t.Fatalf("%s: the reader of the socket answered by itself: %x", who, reply)
+		}
+		w.kdc.Policy.MaxUDPReply = 1 << 16
+		if reply := answer(); len(reply) == 0 || reply[0] != byte(der.Application(krb5.MsgASRep)) {
+			t.Errorf("%s: answered with %x", who, reply)
+		}
+	}
 }

@@ -89,6 +89,9 @@ func (x *exchange) proveCertificate(value []byte) error {
 	if err := signed.Unmarshal(req.SignedAuthPack, pkinit.AuthData); err != nil {
 		return refuse(krb5.ErrPreauthFailed, err.Error())
 	}
+	if x.mayNotWait {
+		return errLater // it takes the time of a hundred passwords
+	}
 	switch {
 	case (x.client == nil) == signed.Signed:
 		return refuse(krb5.ErrPreauthFailed, "a signature of nobody, or none of somebody")

@@ -47,7 +47,9 @@ type Server struct {
 	maxConns    int
 	requestTime time.Duration
 
-	late chan struct{} // room for answers that wait for something
+	late     chan struct{} // room for answers that wait for something
+	crowd    chan struct{} // there are more datagrams than the reader who saw them can take
+	stopping chan struct{} // closed by stop
 
 	mu    sync.Mutex
 	conns list.List // of *tcpConn, the one that was idle longest in front
@@ -84,6 +86,7 @@ func (p *Kpasswd) Listen(addr string) (*Server, error) {
 
 func (s *Server) bind(addr string) error {
 	s.maxConns, s.requestTime, s.late = MaxTCPConns, tcpRequestTime, make(chan struct{}, maxLate)
+	s.crowd, s.stopping = make(chan struct{}, 1), make(chan struct{})
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("kdc: %w", err)
@@ -128,8 +131,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
 	var readers, conns sync.WaitGroup
 	udp := context.WithValue(work, laterKey{}, s.postpone(&conns))
-	for range s.readers {
-		readers.Go(func() { fail(s.serveUDP(udp)) })
+	for i := range s.readers {
+		readers.Go(func() { fail(s.serveUDP(udp, i == 0)) })
 	}
 	readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
 
@@ -176,6 +179,7 @@ func (s *Server) postpone(running *sync.WaitGroup) postpone {
 func (s *Server) stop() {
 	s.tcp.Close()
 	_ = s.udp.SetReadDeadline(time.Unix(1, 0))
+	close(s.stopping)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true

@@ -30,6 +30,7 @@ type datagrams struct {
 	inAt, outAt []unix.Iovec
 	from        []unix.RawSockaddrInet6 // or …Inet4, which is shorter
 	room        [][MaxUDPRequest]byte   // a longer datagram is cut, and so malformed
+	n           int                     // answers in out
 }
 
 func newDatagrams(n int) *datagrams {
@@ -48,14 +49,16 @@ func newDatagrams(n int) *datagrams {
 	return d
 }
 
-// serveUDP is one of several readers of the same socket.
-func (s *Server) serveUDP(ctx context.Context) error {
+// serveUDP is one of several readers of the same socket. The first waits for datagrams; the
+// others sleep until one of them had more than it can take at once, and help until there is
+// no more: to wake a reader for each datagram costs nearly what it takes to answer one.
+func (s *Server) serveUDP(ctx context.Context, first bool) error {
 	socket, err := s.udp.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("kdc: udp: %w", err)
 	}
 	d := newDatagrams(s.batch)
-	var got, out int
+	var got int
 	var errno unix.Errno
 	receive := func(fd uintptr) (done bool) {
 		for i := range d.in {
@@ -64,50 +67,76 @@ func (s *Server) serveUDP(ctx context.Context) error {
 		got, errno = call(unix.SYS_RECVMMSG, fd, &d.in[0], len(d.in))
 		return errno != unix.EAGAIN
 	}
-	send := func(fd uintptr) (done bool) {
-		for at := 0; at < out; {
-			n, errno := call(unix.SYS_SENDMMSG, fd, &d.out[at], out-at)
-			switch errno {
-			case 0:
-				at += n
-			case unix.EAGAIN:
-				// The kernel's buffers are full. What is left is as good as lost on
-				// the way: the clients ask again.
-				return true
-			default:
-				at++ // the first of them can't be sent
-			}
-		}
-		return true
-	}
+	help := func(fd uintptr) { receive(fd) }
+	send := func(fd uintptr) (done bool) { d.send(fd); return true }
 	for failures := 0; ; {
-		if err := socket.Read(receive); err != nil {
-			if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-				return nil
+		if first {
+			err = socket.Read(receive)
+		} else {
+			if got < s.batch {
+				select {
+				case <-s.crowd:
+				case <-s.stopping:
+					return nil
+				}
 			}
-			return fmt.Errorf("kdc: udp: %w", err)
+			err = socket.Control(help)
 		}
-		if errno != 0 {
+		switch {
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("kdc: udp: %w", err)
+		case errno != 0:
+			got = 0
 			// An ICMP error of an earlier reply can come back here, and is no
 			// fault of the socket; a hundred in a row are.
-			if failures++; failures == 100 {
+			if failures++; first && failures == 100 {
 				return fmt.Errorf("kdc: udp: %w", errno)
 			}
 			continue
 		}
-		failures, out = 0, 0
-		for i := range got {
-			reply := s.Handle(ctx, d.room[i][:d.in[i].n], d.sender(i), false)
-			if len(reply) == 0 {
-				continue
+		failures = 0
+		if got == s.batch {
+			select {
+			case s.crowd <- struct{}{}:
+			default:
 			}
-			d.outAt[out].Base = &reply[0]
-			d.outAt[out].SetLen(len(reply))
-			d.out[out].Name, d.out[out].Namelen = d.in[i].Name, d.in[i].Namelen
-			out++
+		}
+		d.n = 0
+		for i := range got {
+			d.reply(i, s.Handle(ctx, d.room[i][:d.in[i].n], d.sender(i), false))
 		}
 		_ = socket.Write(send) // a closed socket is seen by the next read
-		clear(d.outAt[:out])   // replies are not kept
+		clear(d.outAt[:d.n])   // replies are not kept
+	}
+}
+
+// reply puts the answer to datagram i among those to send.
+func (d *datagrams) reply(i int, reply []byte) {
+	if len(reply) == 0 {
+		return
+	}
+	d.outAt[d.n].Base = &reply[0]
+	d.outAt[d.n].SetLen(len(reply))
+	d.out[d.n].Name, d.out[d.n].Namelen = d.in[i].Name, d.in[i].Namelen
+	d.n++
+}
+
+// send gives the answers to the kernel.
+func (d *datagrams) send(fd uintptr) {
+	for at := 0; at < d.n; {
+		n, errno := call(unix.SYS_SENDMMSG, fd, &d.out[at], d.n-at)
+		switch errno {
+		case 0:
+			at += n
+		case unix.EAGAIN:
+			// The kernel's buffers are full. What is left is as good as lost on
+			// the way: the clients ask again.
+			return
+		default:
+			at++ // the first of them can't be sent
+		}
 	}
 }
 

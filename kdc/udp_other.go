@@ -13,7 +13,7 @@ import (
 const udpBatch = 1
 
 // serveUDP is one of several readers of the same socket.
-func (s *Server) serveUDP(ctx context.Context) error {
+func (s *Server) serveUDP(ctx context.Context, _ bool) error {
 	buf := make([]byte, MaxUDPRequest) // a longer datagram is cut, and so malformed
 	for failures := 0; ; {
 		n, from, err := s.udp.ReadFromUDPAddrPort(buf)

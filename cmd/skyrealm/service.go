@@ -65,6 +65,7 @@ type service struct {
 // start brings up all that the configuration asks for and returns when every
 // listener answers. ctx ends the service.
 func start(ctx context.Context, cfg config, log *slog.Logger) (_ *service, err error) {
+	spaceCollections()
 	s := &service{cfg: cfg, log: log}
 	s.ctx, s.stop = context.WithCancelCause(ctx)
 	s.backing, s.end = context.WithCancel(context.WithoutCancel(ctx))
