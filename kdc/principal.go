@@ -18,9 +18,9 @@ func (k *KDC) isRealm(text string) bool {
 // A disabled account is refused before that, as AD does.
 func (x *exchange) findClient() error {
 	name := x.req.CName
-	o := x.k.clientByName(name)
-	if o == nil {
-		return refuse(krb5.ErrCPrincipalUnknown, "no such client")
+	o, err := x.clientOf(name)
+	if err != nil {
+		return err
 	}
 	// Nobody signs in as the krbtgt, enabled or not: a ticket in its name would
 	// be believed by whatever trusts the KDC.
@@ -34,13 +34,28 @@ func (x *exchange) findClient() error {
 	x.client, x.secrets, x.cname = o, &o.Secrets.Current, name
 	// RFC 6806 §5: the name of the account itself, where the client can take
 	// it; one that sends an enterprise name always can.
-	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal {
+	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal || name.Type == krb5.NTX500Principal {
 		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
 	}
 	if o.Settings != nil {
 		return x.checkRestrictions()
 	}
 	return nil
+}
+
+// clientOf finds the account that an AS-REQ is about. Before S4U2Self by
+// certificate a service asks so whose that is, and in which realm ([MS-SFU]
+// §2.2.2): the name is the certificate's subject then, or empty.
+func (x *exchange) clientOf(name krb5.PrincipalName) (*domain.Object, error) {
+	if name.Type == krb5.NTX500Principal {
+		if cert, ok := x.req.PAData.Find(krb5.PAS4UX509User); ok {
+			return x.holderOf(cert, nil)
+		}
+	}
+	if o := x.k.clientByName(name); o != nil {
+		return o, nil
+	}
+	return nil, refuse(krb5.ErrCPrincipalUnknown, "no such client")
 }
 
 // clientByName finds an account by the names that clients sign in with

@@ -33,6 +33,7 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 		}
 		name, realm = u.Name, u.Realm
 	}
+	var cert []byte
 	// An RC4 client puts a plain MD4 there ([MS-SFU] §2.2.2), which anybody can
 	// make; its PA-FOR-USER has said the same, under a key.
 	if byID != nil && (forUser == nil || x.reply.key.ID() != etype.RC4) {
@@ -43,7 +44,7 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 		if forUser != nil && (!u.Name.Equal(name) || u.Realm != realm) {
 			return refuse(krb5.ErrBadMatch, "two names for one person")
 		}
-		name, realm, answer = u.Name, u.Realm, &u
+		name, realm, answer, cert = u.Name, u.Realm, &u, u.Certificate
 	}
 
 	// The person, of whom nothing is asked; but that the account is good. Its
@@ -51,9 +52,9 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 	if !x.k.isRealm(realm) {
 		return refuse(krb5.ErrCPrincipalUnknown, "S4U2Self for another realm's client")
 	}
-	o := x.k.clientByName(name)
-	if o == nil {
-		return refuse(krb5.ErrCPrincipalUnknown, "no such client")
+	o, err := x.person(&name, cert)
+	if err != nil {
+		return err
 	}
 	if o.Disabled() || o.RID == domain.RIDKrbtgt {
 		return refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
@@ -75,6 +76,25 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 		x.answerS4UX509User(answer, s)
 	}
 	return nil
+}
+
+// person finds the account by name, certificate, or both, which must be of one
+// then. Without a name that one becomes the account's; the subject of the
+// certificate, which Windows puts there, is none.
+func (x *exchange) person(name *krb5.PrincipalName, cert []byte) (o *domain.Object, err error) {
+	byName := cert == nil || !name.IsZero() && name.Type != krb5.NTX500Principal
+	if byName {
+		if o = x.k.clientByName(*name); o == nil {
+			return nil, refuse(krb5.ErrCPrincipalUnknown, "no such client")
+		}
+	}
+	if cert == nil {
+		return o, nil
+	}
+	if o, err = x.holderOf(cert, o); err == nil && !byName {
+		*name = krb5.Principal(krb5.NTPrincipal, o.SAM)
+	}
+	return o, err
 }
 
 // readForUser decodes and verifies PA-FOR-USER. Its checksum is HMAC-MD5 under
@@ -125,7 +145,7 @@ func hmacMD5Sum(key []byte, usage uint32, msg []byte) []byte {
 // subkey, where there is one.
 func (x *exchange) readS4UX509User(b []byte, u *krb5.S4UX509User) error {
 	if u.Unmarshal(b) != nil {
-		return refuse(krb5.ErrCPrincipalUnknown, "malformed PA-S4U-X509-USER, or nobody named")
+		return refuse(krb5.ErrGeneric, "malformed PA-S4U-X509-USER")
 	}
 	key := x.reply.key
 	if u.Checksum.Type != key.ID().ChecksumType() {
@@ -136,10 +156,6 @@ func (x *exchange) readS4UX509User(b []byte, u *krb5.S4UX509User) error {
 	}
 	if u.Nonce != x.req.Nonce {
 		return refuse(krb5.ErrModified, "PA-S4U-X509-USER of another request")
-	}
-	// A certificate that nobody verifies must not lead to an account.
-	if u.Name.IsZero() || u.Certificate != nil {
-		return refuse(krb5.ErrCPrincipalUnknown, "S4U2Self by certificate")
 	}
 	return nil
 }

@@ -272,12 +272,12 @@ func TestS4U2SelfRefusals(t *testing.T) {
 			q.tgt = w.reseal(q.tgt, w.key("krbtgt", 18), func(p *krb5.EncTicketPart) { p.Key = krb5.NewEncryptionKey(3, []byte("DES keys")) })
 		}, krb5.ErrBadIntegrity},
 
-		"id of another nonce": {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Nonce++ }), krb5.ErrModified},
-		"id of nobody":        {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Name = krb5.PrincipalName{} }), krb5.ErrCPrincipalUnknown},
-		"id by certificate":   {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Certificate = []byte("alice's") }), krb5.ErrCPrincipalUnknown},
+		"id of another nonce":                    {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Nonce++ }), krb5.ErrModified},
+		"id of nobody":                           {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Name = krb5.PrincipalName{} }), krb5.ErrCPrincipalUnknown},
+		"id by certificate, where none signs in": {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Certificate = []byte("alice's") }), krb5.ErrPADataTypeNoSupp},
 		"id malformed": {func(_ *world, q *tgsReq) {
 			q.padata = krb5.MethodData{{Type: krb5.PAS4UX509User, Value: []byte("junk")}}
-		}, krb5.ErrCPrincipalUnknown},
+		}, krb5.ErrGeneric},
 		"id under MD4 (T06)": {func(_ *world, q *tgsReq) {
 			u := krb5.S4UX509User{Nonce: q.body.Nonce, Name: krb5.Principal(1, "alice"), Realm: testRealm, Checksum: krb5.Checksum{Type: 2, Value: make([]byte, 16)}}
 			q.padata = krb5.MethodData{{Type: krb5.PAS4UX509User, Value: krb5.Encode(&u)}}

@@ -155,6 +155,27 @@ func testDelegation(t *testing.T, w *world) {
 		t.Errorf("S4U2Self to somebody else:\n%s", out)
 	}
 
+	// By a certificate that the service has seen, whose key stays with the person.
+	_, card := w.certificate(t, "ada@contoso.test")
+	signIn()
+	says(t, k.Run("", kvno, "-k", front.keytab, "-F", card, front.sam), "keytab entry valid")
+	says(t, k.Run("", klist), "for client ada@AADDS.CONTOSO.TEST")
+	p = k.pacOf(cache, "ada", front)
+	if p.LogonInformation.EffectiveName.Buffer != "ada" || !slices.Equal(extras(p), []string{"S-1-18-2"}) {
+		t.Errorf("by certificate: the PAC is %s's, with %v", p.LogonInformation.EffectiveName.Buffer, extras(p))
+	}
+	_, disabled := w.certificate(t, "grace@contoso.test")
+	self := filepath.Join(t.TempDir(), "self.pem") // with the very same names
+	k.Run("", harness.Need(t, "openssl"), "x509", "-in", card, "-signkey", strings.TrimSuffix(card, ".pem")+"-key.pem", "-out", self)
+	for path, told := range map[string]string{disabled: "revoked", self: "Can't verify certificate", w.CAFile: "Can't verify certificate"} {
+		signIn()
+		out, err := k.Try("", kvno, "-F", path, front.sam)
+		if err == nil {
+			t.Errorf("a ticket by %s:\n%s", path, out)
+		}
+		says(t, out, told)
+	}
+
 	// Nobody has said that it may go further.
 	refused("no delegation", "-I", "ada", "-P", back.spn)
 
