@@ -26,6 +26,7 @@ const (
 	tcpRequestTime = 10 * time.Second // for a whole request, however slowly it comes
 	tcpIdleTime    = 30 * time.Second // between requests
 	drainTime      = 5 * time.Second  // for requests that are being answered
+	workerIdleTime = time.Second      // of a goroutine without a connection
 )
 
 // Handler answers one message; nil means no answer. It has the shape of
@@ -50,6 +51,7 @@ type Server struct {
 	late     chan struct{} // room for answers that wait for something
 	crowd    chan struct{} // there are more datagrams than the reader who saw them can take
 	stopping chan struct{} // closed by stop
+	idle     chan *tcpConn // for goroutines that have none
 
 	mu    sync.Mutex
 	conns list.List // of *tcpConn, the one that was idle longest in front
@@ -86,7 +88,7 @@ func (p *Kpasswd) Listen(addr string) (*Server, error) {
 
 func (s *Server) bind(addr string) error {
 	s.maxConns, s.requestTime, s.late = MaxTCPConns, tcpRequestTime, make(chan struct{}, maxLate)
-	s.crowd, s.stopping = make(chan struct{}, 1), make(chan struct{})
+	s.crowd, s.stopping, s.idle = make(chan struct{}, 1), make(chan struct{}), make(chan *tcpConn)
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("kdc: %w", err)
@@ -219,10 +221,30 @@ func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
 			c.Close()
 			return nil
 		}
-		conns.Go(func() {
-			defer s.leave(conn)
-			s.serveTCP(ctx, conn)
-		})
+		select {
+		case s.idle <- conn:
+		default:
+			conns.Go(func() { s.serveConns(ctx, conn) })
+		}
+	}
+}
+
+// serveConns serves a connection, and then others for as long as they come: to grow a new
+// goroutine's stack for each costs nearly what it takes to answer.
+func (s *Server) serveConns(ctx context.Context, conn *tcpConn) {
+	t := time.NewTimer(workerIdleTime)
+	defer t.Stop()
+	for {
+		s.serveTCP(ctx, conn)
+		s.leave(conn)
+		t.Reset(workerIdleTime)
+		select {
+		case conn = <-s.idle:
+		case <-t.C:
+			return
+		case <-s.stopping:
+			return
+		}
 	}
 }
 
