@@ -98,7 +98,7 @@ func filetime(t time.Time) string { return strconv.FormatInt(FileTime(t), 10) }
 func generalized(t time.Time) string { return t.UTC().Format("20060102150405.0Z") }
 
 // newObject makes the object that a record describes.
-func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
+func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Object, error) {
 	class := dit.ClassByName(rec.Class)
 	if class == nil {
 		return nil, fmt.Errorf("domain: record %s: unknown class", rec.GUID)
@@ -127,13 +127,13 @@ func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
 		o.DisplayName = string(v[0])
 	}
 	guid := wireGUID(rec.GUID[:])
-	b.SetString(aObjectClass, class.Chain()...)
-	b.SetString(aObjectCategory, "CN="+class.Category+",CN=Schema,CN=Configuration,"+info.BaseDN().String())
+	b.SetCommon(aObjectClass, class.Chain()...)
+	b.SetCommon(aObjectCategory, "CN="+class.Category+",CN=Schema,CN=Configuration,"+info.BaseDN().String())
 	b.SetString(dit.Attr(class.RDN), rec.RDN)
 	b.SetString(aName, rec.RDN)
 	b.SetString(aDN, dn.String())
 	b.Set(aGUID, guid[:])
-	b.SetString(aInstanceType, "4")
+	b.SetCommon(aInstanceType, "4")
 	b.SetString(aWhenCreated, generalized(rec.Created))
 	b.SetString(aWhenChanged, generalized(rec.Changed))
 	b.SetString(aUSNChanged, strconv.FormatInt(int64(rec.USN), 10))
@@ -151,7 +151,7 @@ func newObject(info *Info, rec *Record, parent dit.DN) (*Object, error) {
 			o.head(b, info, policyOf(rec.Attrs))
 		}
 	}
-	o.Entry = b.Entry(dn)
+	o.Entry = b.Entry(dn, shared)
 	return o, nil
 }
 
@@ -183,15 +183,15 @@ func (o *Object) account(b *dit.Builder, rec *Record) {
 		}
 	}
 	o.delegation(rec)
-	b.SetString(aSAMType, strconv.Itoa(kind))
+	b.SetCommon(aSAMType, strconv.Itoa(kind))
 	b.SetString(aUPN, rec.UPN)
 	b.SetString(aSPN, rec.SPNs...)
-	b.SetString(aUAC, strconv.Itoa(int(rec.UAC)))
-	b.SetString(aPrimaryGroup, strconv.Itoa(int(o.PrimaryGroup)))
+	b.SetCommon(aUAC, strconv.Itoa(int(rec.UAC)))
+	b.SetCommon(aPrimaryGroup, strconv.Itoa(int(o.PrimaryGroup)))
 	b.SetString(aPwdLastSet, filetime(rec.Secrets.Set))
 	o.Settings = settingsOf(rec.Attrs)
 	if len(rec.Attrs["accountExpires"]) == 0 {
-		b.SetString(aExpires, never)
+		b.SetCommon(aExpires, never)
 	}
 	if !rec.Source.IsZero() {
 		b.SetString(aAADObjectID, rec.Source.String())
@@ -212,8 +212,8 @@ func (o *Object) group(b *dit.Builder, rec *Record) {
 	if o.Scope == ScopeLocal {
 		kind += samAlias - samGroup
 	}
-	b.SetString(aSAMType, strconv.Itoa(kind))
-	b.SetString(aGroupType, groupType)
+	b.SetCommon(aSAMType, strconv.Itoa(kind))
+	b.SetCommon(aGroupType, groupType)
 	if !rec.Source.IsZero() {
 		b.SetString(aAADGroupID, rec.Source.String())
 	}
@@ -223,7 +223,7 @@ func (o *Object) group(b *dit.Builder, rec *Record) {
 func (o *Object) head(b *dit.Builder, info *Info, p *Policy) {
 	o.SID = info.SID
 	b.Set(aSID, []byte(info.SID))
-	b.SetString(aInstanceType, "5")
+	b.SetCommon(aInstanceType, "5")
 	for _, t := range policyAttrs {
 		b.SetString(t, p.text(t))
 	}

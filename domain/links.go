@@ -33,7 +33,7 @@ const (
 
 // Links gives an entry's values that hang on other objects or are worked out
 // when they are read. Replica is the dit.Links of its entries.
-func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
+func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) []string {
 	if !t.Computed {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
 	if o == nil {
 		return nil
 	}
-	text := func(s string) [][]byte { return [][]byte{[]byte(s)} }
+	text := func(s string) []string { return []string{s} }
 	switch t {
 	case aMemberOf:
 		return names(r.direct(o))
@@ -53,9 +53,9 @@ func (r *Replica) Links(e *dit.Entry, t *dit.AttrType) [][]byte {
 		if t == aTokenGroups {
 			rids = append(rids[:len(rids):len(rids)], m.Local...)
 		}
-		out := make([][]byte, 0, len(rids))
+		out := make([]string, 0, len(rids))
 		for _, rid := range rids {
-			out = append(out, []byte(r.Info.SID.Append(rid)))
+			out = append(out, string(r.Info.SID.Append(rid)))
 		}
 		return out
 	case aGroupToken:
@@ -154,22 +154,22 @@ func (r *Replica) object(e *dit.Entry) *Object {
 	if len(guid) != 16 {
 		return nil
 	}
-	return r.ByGUID(wireGUID(guid))
+	return r.ByGUID(wireGUID([]byte(guid)))
 }
 
-func names(objects []*Object) [][]byte {
-	out := make([][]byte, len(objects))
+func names(objects []*Object) []string {
+	out := make([]string, len(objects))
 	for i, o := range objects {
-		out[i] = []byte(o.Entry.DN.String())
+		out[i] = o.Entry.DN.String()
 	}
 	return out
 }
 
-func (r *Replica) memberNames(group *Object) [][]byte {
-	out := make([][]byte, 0, len(group.Members))
+func (r *Replica) memberNames(group *Object) []string {
+	out := make([]string, 0, len(group.Members))
 	for _, k := range group.Members {
 		if o, ok := r.byKey.get(k); ok {
-			out = append(out, []byte(o.Entry.DN.String()))
+			out = append(out, o.Entry.DN.String())
 		}
 	}
 	return out

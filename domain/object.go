@@ -111,7 +111,7 @@ func (o *Object) synced() bool { return o.Key != o.GUID }
 
 // critical reports whether the object came with the domain, which nobody may
 // change or delete.
-func (o *Object) critical() bool { return string(o.Entry.First(aCritical)) == "TRUE" }
+func (o *Object) critical() bool { return o.Entry.First(aCritical) == "TRUE" }
 
 // Fold is the form in which names compare, in the Replica and in a [Store] alike:
 // without regard to case. It allocates nothing for a name in lower-case ASCII,

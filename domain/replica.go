@@ -46,6 +46,7 @@ type Replica struct {
 	// the GUIDs of those that wait for a parent, some of which may be gone since.
 	waiting map[ID]Record
 	orphans map[ID][]ID
+	shared  dit.Shared
 
 	mu      sync.Mutex
 	usn     USN
@@ -159,7 +160,7 @@ func (r *Replica) apply(v *view, rec *Record) error {
 		}
 		parent = p.Entry.DN
 	}
-	o, err := newObject(&r.Info, rec, parent)
+	o, err := newObject(&r.Info, rec, parent, &r.shared)
 	if err != nil {
 		if known {
 			r.forget(v, old)

@@ -28,7 +28,7 @@ func (s *session) compare(q *ldapmsg.CompareRequest) ldapmsg.Result {
 }
 
 func (s *session) holds(o *domain.Object, t *dit.AttrType, value []byte) ldapmsg.ResultCode {
-	values := dit.Values(o.Entry, t, s.srv.Replica)
+	values := dit.AppendValues(nil, o.Entry, t, s.srv.Replica)
 	if len(values) == 0 {
 		return ldapmsg.NoSuchAttribute
 	}

@@ -79,5 +79,5 @@ func (s *Server) rootDSE() *dit.Entry {
 	// that this is not Microsoft's.
 	set("vendorName", "Skyrealm")
 	set("vendorVersion", s.Version)
-	return b.Entry(dit.DN{})
+	return b.Entry(dit.DN{}, nil)
 }

@@ -256,7 +256,8 @@ func (f *Filter) eval(e *Entry, links Links) truth {
 			return truthOf(linked.HasLink(e, f.Type, f.target))
 		}
 	}
-	values := Values(e, f.Type, links)
+	var buf [4]string
+	values := AppendValues(buf[:0], e, f.Type, links)
 	if f.Op == OpPresent {
 		return truthOf(len(values) > 0)
 	}
@@ -269,7 +270,7 @@ func (f *Filter) eval(e *Entry, links Links) truth {
 }
 
 // test applies the node to one value.
-func (f *Filter) test(v []byte) bool {
+func (f *Filter) test(v string) bool {
 	switch f.Op {
 	case OpSubstrings:
 		return f.contains(v)
@@ -289,7 +290,7 @@ func (f *Filter) test(v []byte) bool {
 		}
 		return ok && n == f.number
 	case CaseExactString, OctetString, GUIDString, SIDString:
-		return string(v) == f.normal
+		return v == f.normal
 	case OIDString:
 		if foldEqual(v, f.normal) {
 			return true
@@ -308,7 +309,7 @@ func (f *Filter) test(v []byte) bool {
 }
 
 // compare orders a value against the assertion.
-func (f *Filter) compare(v []byte) bool {
+func (f *Filter) compare(v string) bool {
 	var c int
 	switch f.Type.Syntax {
 	case Integer, LargeInteger, GeneralizedTime:
@@ -326,7 +327,7 @@ func (f *Filter) compare(v []byte) bool {
 		var buf [maxDNEntry]byte
 		c = order(appendFold(buf[:0], v), f.normal)
 	case CaseExactString, OctetString:
-		c = order(v, f.normal)
+		c = strings.Compare(v, f.normal)
 	}
 	if f.Op == OpGreaterOrEqual {
 		return c >= 0
@@ -347,13 +348,16 @@ func order(v []byte, s string) int {
 
 // contains tests substrings. The value is folded once and searched from left to
 // right, so that the cost stays linear whatever the parts are.
-func (f *Filter) contains(v []byte) bool {
+func (f *Filter) contains(value string) bool {
+	var buf [maxDNEntry]byte
+	v := buf[:0]
 	if f.foldsCase() {
-		if len(v) > 0 && len(f.normal) > 0 && lower(v[0]) != f.normal[0] && v[0] < 0x80 {
+		if len(value) > 0 && len(f.normal) > 0 && lower(value[0]) != f.normal[0] && value[0] < 0x80 {
 			return false // most values of most searches end here
 		}
-		var buf [maxDNEntry]byte
-		v = appendFold(buf[:0], v)
+		v = appendFold(v, value)
+	} else {
+		v = append(v, value...)
 	}
 	if len(v) < len(f.normal) || string(v[:len(f.normal)]) != f.normal {
 		return false

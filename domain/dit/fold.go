@@ -46,7 +46,7 @@ func appendFold[S ~string | ~[]byte](dst []byte, s S) []byte {
 }
 
 // foldEqual reports whether s folds to folded.
-func foldEqual(s []byte, folded string) bool {
+func foldEqual[S ~string | ~[]byte](s S, folded string) bool {
 	j := 0
 	for i := 0; i < len(s); {
 		if j >= len(folded) {
@@ -60,7 +60,7 @@ func foldEqual(s []byte, folded string) bool {
 			j++
 			continue
 		}
-		r, n := utf8.DecodeRune(s[i:])
+		r, n := decodeRune(s[i:])
 		f, m := utf8.DecodeRuneInString(folded[j:])
 		if r == utf8.RuneError && n == 1 {
 			if folded[j] != s[i] {
@@ -81,4 +81,20 @@ func decodeRune[S ~string | ~[]byte](s S) (rune, int) {
 	// conversions.
 	var b [utf8.UTFMax]byte
 	return utf8.DecodeRune(b[:copy(b[:], s)])
+}
+
+// validUTF8 is utf8.Valid for both kinds of S.
+func validUTF8[S ~string | ~[]byte](s S) bool {
+	for i := 0; i < len(s); {
+		if s[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, n := decodeRune(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return false
+		}
+		i += n
+	}
+	return true
 }

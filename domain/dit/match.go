@@ -5,7 +5,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"skyrealm/sid"
 )
@@ -19,7 +18,7 @@ import (
 // For objectCategory it leaves out the domain's part of the name, because a
 // filter may name the class alone; an index over it gives candidates that the
 // filter decides about.
-func Normalise(t *AttrType, value []byte) string {
+func Normalise[S ~string | ~[]byte](t *AttrType, value S) string {
 	var buf [maxDNEntry]byte
 	n, ok := appendNormal(buf[:0], t, value)
 	if !ok {
@@ -30,10 +29,10 @@ func Normalise(t *AttrType, value []byte) string {
 
 // appendNormal is Normalise onto dst; ok is false for a value that can't be
 // compared.
-func appendNormal(dst []byte, t *AttrType, value []byte) (normal []byte, ok bool) {
+func appendNormal[S ~string | ~[]byte](dst []byte, t *AttrType, value S) (normal []byte, ok bool) {
 	switch t.Syntax {
 	case DirectoryString:
-		if !utf8.Valid(value) {
+		if !validUTF8(value) {
 			return nil, false
 		}
 		return appendFold(dst, value), true
@@ -61,13 +60,13 @@ func appendNormal(dst []byte, t *AttrType, value []byte) (normal []byte, ok bool
 			s, err := sid.Parse(string(value))
 			return append(dst, s...), err == nil
 		}
-		_, err := sid.FromBytes(value)
+		_, err := sid.FromBytes([]byte(value))
 		return append(dst, value...), err == nil
 	case DNString:
 		if t == objectCategory {
 			return appendCategory(dst, value)
 		}
-		if len(value) == 0 || !utf8.Valid(value) {
+		if len(value) == 0 || !validUTF8(value) {
 			return nil, false
 		}
 		return appendDNKey(dst, value)
@@ -79,7 +78,7 @@ func appendNormal(dst []byte, t *AttrType, value []byte) (normal []byte, ok bool
 
 // appendOID gives the name of a class or attribute for its identifier, for
 // either may be written in objectClass.
-func appendOID(dst []byte, t *AttrType, value []byte) []byte {
+func appendOID[S ~string | ~[]byte](dst []byte, t *AttrType, value S) []byte {
 	if len(value) > 0 && '0' <= value[0] && value[0] <= '9' {
 		if c := lookup(classes, value); c != nil && t == objectClass {
 			return appendFold(dst, c.Name)
@@ -92,7 +91,7 @@ const schemaContainer = ",cn=schema,cn=configuration"
 
 // appendCategory takes the name of a class for that of its default category
 // ([MS-ADTS] §3.1.1.3.1.3.5): (objectCategory=person) finds users and contacts.
-func appendCategory(dst, value []byte) ([]byte, bool) {
+func appendCategory[S ~string | ~[]byte](dst []byte, value S) ([]byte, bool) {
 	if c := lookup(classes, value); c != nil {
 		dst = append(dst, "cn="...)
 		dst = appendFold(dst, c.Category)
@@ -110,12 +109,15 @@ func appendCategory(dst, value []byte) ([]byte, bool) {
 }
 
 // appendDNBinary normalises B:count:data:DN.
-func appendDNBinary(dst, value []byte) ([]byte, bool) {
+func appendDNBinary[S ~string | ~[]byte](dst []byte, value S) ([]byte, bool) {
 	if len(value) < 4 || value[1] != ':' {
 		return nil, false
 	}
-	i := bytes.IndexByte(value[2:], ':')
-	if i < 1 || i > 4 {
+	i := 0 // digits of the count
+	for i < len(value)-2 && value[2+i] != ':' {
+		i++
+	}
+	if i < 1 || i > 4 || 2+i == len(value) {
 		return nil, false
 	}
 	n, err := strconv.Atoi(string(value[2 : 2+i]))
@@ -135,7 +137,7 @@ func appendDNBinary(dst, value []byte) ([]byte, bool) {
 }
 
 // number reads the numeric syntaxes; a time becomes seconds since 1970.
-func number(s Syntax, b []byte) (n int64, ok bool) {
+func number[S ~string | ~[]byte](s Syntax, b S) (n int64, ok bool) {
 	if s == GeneralizedTime {
 		return seconds(b)
 	}
@@ -151,7 +153,7 @@ func number(s Syntax, b []byte) (n int64, ok bool) {
 }
 
 // parseInt is strconv.ParseInt for bytes, which would have to become a string.
-func parseInt(b []byte) (n int64, ok bool) {
+func parseInt[S ~string | ~[]byte](b S) (n int64, ok bool) {
 	digits := b
 	if len(b) > 0 && b[0] == '-' {
 		digits = b[1:]
@@ -160,7 +162,8 @@ func parseInt(b []byte) (n int64, ok bool) {
 		return 0, false
 	}
 	var u uint64
-	for _, c := range digits {
+	for i := 0; i < len(digits); i++ {
+		c := digits[i]
 		if c < '0' || c > '9' || u > (math.MaxUint64-9)/10 {
 			return 0, false
 		}
@@ -174,7 +177,7 @@ func parseInt(b []byte) (n int64, ok bool) {
 
 // seconds reads GeneralizedTime (RFC 4517 §3.3.13) to the second, as AD does,
 // and UTCTime, which AD takes in filters. A zone is needed.
-func seconds(b []byte) (unix int64, ok bool) {
+func seconds[S ~string | ~[]byte](b S) (unix int64, ok bool) {
 	var n [14]int
 	digits := 0
 	for digits < 14 && digits < len(b) && '0' <= b[digits] && b[digits] <= '9' {

@@ -33,7 +33,7 @@ func ParseReference(text string) (Reference, error) {
 	kind, value, _ := strings.Cut(body, "=")
 	switch strings.ToUpper(kind) {
 	case "GUID":
-		if g, ok := appendGUID(nil, []byte(value)); ok {
+		if g, ok := appendGUID(nil, value); ok {
 			return Reference{GUID: g}, nil
 		}
 	case "SID":
@@ -60,7 +60,7 @@ func ParseReference(text string) (Reference, error) {
 // appendGUID reads a GUID as its 16 bytes, as 32 hexadecimal digits in that
 // order, or in the form with dashes, whose first three groups are numbers and
 // so stand reversed ([MS-DTYP] §2.3.4.3). Braces may enclose the last.
-func appendGUID(dst, text []byte) ([]byte, bool) {
+func appendGUID[S ~string | ~[]byte](dst []byte, text S) ([]byte, bool) {
 	if len(text) == 16 {
 		return append(dst, text...), true
 	}

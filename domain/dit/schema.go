@@ -87,6 +87,7 @@ var (
 	// By lower-case name and by object identifier. An importer's package
 	// variables may already look things up: var cn = dit.Attr("cn").
 	attrMap, classes = load()
+	attrTypes        = byIndex()
 
 	objectClass    = Attr("objectClass")
 	objectCategory = Attr("objectCategory")
@@ -120,6 +121,14 @@ func load() (attrMap map[string]*AttrType, classes map[string]*Class) {
 		classRows[i].chain = chain(classes, &classRows[i])
 	}
 	return attrMap, classes
+}
+
+func byIndex() []*AttrType {
+	list := make([]*AttrType, len(attrRows))
+	for _, t := range attrMap {
+		list[t.Index] = t
+	}
+	return list
 }
 
 func chain(classes map[string]*Class, c *Class) []string {

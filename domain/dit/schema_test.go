@@ -1,7 +1,9 @@
 package dit
 
 import (
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -72,29 +74,77 @@ func TestClasses(t *testing.T) {
 }
 
 func TestEntry(t *testing.T) {
-	e := ada()
-	if !slices.IsSortedFunc(e.Attrs, func(a, b Attribute) int { return a.Type.Index - b.Type.Index }) {
-		t.Error("not sorted")
-	}
-	for _, a := range e.Attrs {
-		if got := e.Get(a.Type); len(got) != len(a.Values) {
-			t.Errorf("%s: %q", a.Type.Name, got)
+	var b Builder
+	long := strings.Repeat("long ", 1000)
+	b.Set(Attr("thumbnailPhoto"), []byte(long), []byte{0, 0xff})
+	b.SetString(Attr("cn"), "Ada")
+	b.SetString(Attr("name"), "Ada")
+	b.SetString(Attr("mail"), "", "ada@x", "")
+	b.SetString(Attr("description"), "gone")
+	b.SetString(Attr("description"))
+	b.SetString(Attr("distinguishedName"), "CN=Ada,DC=x")
+	b.SetString(Attr("title"), strings.Repeat("t", 127), strings.Repeat("t", 128))
+	b.SetCommon(Attr("objectClass"), "top", "person")
+	b.SetCommon(Attr("instanceType"), "4")
+	want := map[string][]string{"thumbnailPhoto": {long, "\x00\xff"}, "cn": {"Ada"}, "name": {"Ada"}, "mail": {"ada@x"}, "distinguishedName": {"CN=Ada,DC=x"},
+		"title": {strings.Repeat("t", 127), strings.Repeat("t", 128)}, "objectClass": {"top", "person"}, "instanceType": {"4"}}
+	var shared Shared
+	for _, shared := range []*Shared{nil, &shared, &shared} {
+		c := Builder{slices.Clone(b.attrs)}
+		e := c.Entry(MustParseDN("CN=Ada,DC=x"), shared)
+		if e.DN.String() != "CN=Ada,DC=x" || e.DN.Key() != "cn=ada,dc=x" {
+			t.Errorf("DN %q, %q", e.DN, e.DN.Key())
+		}
+		got := map[string][]string{}
+		var order []int
+		attrs := e.Attributes()
+		for a, v := attrs.Next(nil); a != nil; a, v = attrs.Next(nil) {
+			order = append(order, a.Index)
+			if got[a.Name] = v; !slices.Equal(e.Get(a), v) || e.First(a) != v[0] {
+				t.Errorf("%s: %q, %q, first %q", a.Name, v, e.Get(a), e.First(a))
+			}
+		}
+		if !slices.IsSorted(order) {
+			t.Error("attributes are not in the order of the schema")
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("holds %q", got)
+		}
+		if e.Get(nil) != nil || e.Get(Attr("description")) != nil || e.First(nil)+e.First(Attr("description")) != "" {
+			t.Error("holds what it was not given")
 		}
 	}
-	if e.Get(nil) != nil || e.Get(Attr("mail")) != nil || e.First(Attr("mail")) != nil || string(e.First(Attr("cn"))) != "Ada Lovelace" {
-		t.Error("Get")
+	if len(shared.parts) != 1 {
+		t.Errorf("equal common parts are there %d times", len(shared.parts))
 	}
-	changed := Edit(e).SetString(Attr("mail"), "ada@x", "").SetString(Attr("cn"), "New").Set(Attr("description")).Entry(e.DN)
-	if string(changed.First(Attr("mail"))) != "ada@x" || len(changed.Get(Attr("mail"))) != 1 || changed.Get(Attr("description")) != nil || string(changed.First(Attr("cn"))) != "New" {
-		t.Error("Edit")
+}
+
+func TestSharedPartsDiffer(t *testing.T) {
+	var shared Shared
+	for _, attrs := range [][2]string{{"cn", "sn"}, {"cn", "ou"}, {"ou", "sn"}} {
+		var b Builder
+		b.SetCommon(Attr(attrs[0]), "x")
+		b.SetCommon(Attr(attrs[1]), "x")
+		if e := b.Entry(DN{}, &shared); e.First(Attr(attrs[0]))+e.First(Attr(attrs[1])) != "xx" {
+			t.Errorf("%s: it has another's", attrs)
+		}
 	}
-	if string(e.First(Attr("cn"))) != "Ada Lovelace" || e.Get(Attr("mail")) != nil || len(e.Get(Attr("description"))) != 2 {
-		t.Error("Edit changed the original")
+	for i := range 2 * maxShared {
+		var b Builder
+		b.SetCommon(Attr("cn"), strconv.Itoa(i))
+		b.Entry(DN{}, &shared)
 	}
-	if v := Values(e, Attr("memberOf"), links{}); len(v) != 1 {
+	if len(shared.parts) > maxShared {
+		t.Errorf("%d parts are remembered", len(shared.parts))
+	}
+}
+
+func TestAppendValues(t *testing.T) {
+	e := ada()
+	if v := AppendValues([]string{"before"}, e, Attr("memberOf"), links{}); len(v) != 2 || v[1] != direct {
 		t.Errorf("computed: %q", v)
 	}
-	if v := Values(e, Attr("tokenGroups"), links{}); len(v) != 1 {
+	if v := AppendValues(nil, e, Attr("tokenGroups"), links{}); len(v) != 1 {
 		t.Errorf("stored behind computed: %q", v)
 	}
 }

@@ -133,7 +133,7 @@ func PagedControl(size int32, cookie []byte) Control {
 }
 
 // AppendEntry appends a search result entry with the attributes of sel, of
-// which the client sees what [dit.Values] gives; links may be nil. With
+// which the client sees what [dit.AppendValues] gives; links may be nil. With
 // typesOnly it has no values. Nothing is
 // allocated when dst has room.
 func AppendEntry(dst []byte, id int32, e *dit.Entry, sel *Selection, typesOnly bool, links dit.Links) []byte {
@@ -146,12 +146,13 @@ func AppendEntry(dst []byte, id int32, e *dit.Entry, sel *Selection, typesOnly b
 	if sel.All {
 		dst = appendAll(dst, e, typesOnly, links)
 	}
+	var buf [valuesRoom]string
 	for i := range sel.Names {
 		s := &sel.Names[i]
 		if sel.All && !s.Type.Operational && s.Suffix == "" && !s.Ranged {
 			continue // there already
 		}
-		dst = appendAttribute(dst, s.Type, s, dit.Values(e, s.Type, links), typesOnly)
+		dst = appendAttribute(dst, s.Type, s, dit.AppendValues(buf[:0], e, s.Type, links), typesOnly)
 	}
 	list := len(dst) - room
 	op := headSize(len(dn)) + len(dn) + headSize(list) + list
@@ -168,25 +169,30 @@ func AppendEntry(dst []byte, id int32, e *dit.Entry, sel *Selection, typesOnly b
 	return append(head, dst[room:]...)
 }
 
+// valuesRoom is for how many values of an attribute nothing is allocated: more
+// than most have.
+const valuesRoom = 8
+
 // computed are the attributes that an entry need not hold to have.
 var computed = dit.Computed()
 
 func appendAll(dst []byte, e *dit.Entry, typesOnly bool, links dit.Links) []byte {
-	for i := range e.Attrs {
-		a := &e.Attrs[i]
-		if t := a.Type; !t.Operational && !t.Secret && !(t.Computed && links != nil) {
-			dst = appendAttribute(dst, t, nil, a.Values, typesOnly)
+	var buf [valuesRoom]string
+	attrs := e.Attributes()
+	for t, values := attrs.Next(buf[:0]); t != nil; t, values = attrs.Next(buf[:0]) {
+		if !t.Operational && !t.Secret && !(t.Computed && links != nil) {
+			dst = appendAttribute(dst, t, nil, values, typesOnly)
 		}
 	}
 	if links != nil {
 		for _, t := range computed {
-			dst = appendAttribute(dst, t, nil, dit.Values(e, t, links), typesOnly)
+			dst = appendAttribute(dst, t, nil, dit.AppendValues(buf[:0], e, t, links), typesOnly)
 		}
 	}
 	return dst
 }
 
-func appendAttribute(dst []byte, t *dit.AttrType, s *Selected, values [][]byte, typesOnly bool) []byte {
+func appendAttribute(dst []byte, t *dit.AttrType, s *Selected, values []string, typesOnly bool) []byte {
 	if len(values) == 0 {
 		return dst
 	}
@@ -219,7 +225,7 @@ func appendAttribute(dst []byte, t *dit.AttrType, s *Selected, values [][]byte, 
 
 // cut returns the values of a range, and what the answer's name says of them:
 // the last values are told by "*".
-func (s *Selected) cut(values [][]byte) (part [][]byte, suffix string) {
+func (s *Selected) cut(values []string) (part []string, suffix string) {
 	if s.Low >= len(values) {
 		return nil, ""
 	}

@@ -22,15 +22,15 @@ func entry() *dit.Entry {
 		{"sAMAccountName", "ada"}, {"userPrincipalName", "ada@contoso.test"}, {"userAccountControl", "512"}, {"uidNumber", "100"}, {"unicodePwd", "secret"}, {"nTSecurityDescriptor", "sd"}, {"badPwdCount", "3"}} {
 		b.SetString(dit.Attr(kv[0]), strings.Fields(kv[1])...)
 	}
-	return b.Entry(dit.MustParseDN("CN=Ada,OU=AADDC Users,DC=aadds,DC=test"))
+	return b.Entry(dit.MustParseDN("CN=Ada,OU=AADDC Users,DC=aadds,DC=test"), nil)
 }
 
 type groups struct{ n int }
 
-func (g groups) Links(e *dit.Entry, t *dit.AttrType) (v [][]byte) {
+func (g groups) Links(e *dit.Entry, t *dit.AttrType) (v []string) {
 	if t == dit.Attr("memberOf") {
 		for i := range g.n {
-			v = append(v, fmt.Appendf(nil, "CN=g%d", i))
+			v = append(v, fmt.Sprintf("CN=g%d", i))
 		}
 	}
 	return v
