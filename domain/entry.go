@@ -110,7 +110,7 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 	o := &Object{
 		GUID: rec.GUID, Key: rec.Key(), USN: rec.USN, Kind: rec.Kind, RID: rec.RID,
 		SAM: rec.SAM, UPN: rec.UPN, SPNs: rec.SPNs, UAC: rec.UAC, EncTypes: rec.encTypes(), Members: rec.Members,
-		Secrets: rec.Secrets, Created: rec.Created, treeKey: treeKey(dn),
+		Secrets: rec.Secrets, Created: rec.Created,
 	}
 	if rec.RID != 0 {
 		o.SID = info.SID.Append(rec.RID)

@@ -62,8 +62,8 @@ func (w *writer) checkNesting() error {
 		return nil
 	}
 	for _, k := range w.rec.Members {
-		o, ok := w.d.Replica.byKey.get(k)
-		if ok && o.Kind == Group && o.Scope != ScopeGlobal && (o.Scope == ScopeLocal || scope == ScopeGlobal) {
+		o := w.d.Replica.byKey.get(k)
+		if o != nil && o.Kind == Group && o.Scope != ScopeGlobal && (o.Scope == ScopeLocal || scope == ScopeGlobal) {
 			return &ConstraintError{"member", "a group of this scope can't have a group of that scope as a member"}
 		}
 	}

@@ -120,8 +120,7 @@ func (r *Replica) HasLink(e *dit.Entry, t *dit.AttrType, target dit.DN) bool {
 
 // names reports whether the group names the object as a member.
 func (r *Replica) names(o, group *Object) bool {
-	groups, _ := r.groupsOf.get(o.Key)
-	return slices.Contains(groups, group.Key)
+	return slices.Contains(r.groups(o.Key), group.Key)
 }
 
 // InChain answers the rule 1.2.840.113556.1.4.1941 for memberOf and member.
@@ -168,7 +167,7 @@ func names(objects []*Object) []string {
 func (r *Replica) memberNames(group *Object) []string {
 	out := make([]string, 0, len(group.Members))
 	for _, k := range group.Members {
-		if o, ok := r.byKey.get(k); ok {
+		if o := r.byKey.get(k); o != nil {
 			out = append(out, o.Entry.DN.String())
 		}
 	}

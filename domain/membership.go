@@ -49,10 +49,8 @@ func (r *Replica) close(o *Object) *Membership {
 		add(r.ByRID(o.PrimaryGroup))
 	}
 	for x := o; x != nil; {
-		keys, _ := r.groupsOf.get(x.Key)
-		for _, k := range keys {
-			g, _ := r.byKey.get(k)
-			add(g)
+		for _, k := range r.groups(x.Key) {
+			add(r.byKey.get(k))
 		}
 		x = nil
 		if len(queue) > 0 {
@@ -78,10 +76,10 @@ func (r *Replica) close(o *Object) *Membership {
 
 // direct returns the groups that name the object as a member.
 func (r *Replica) direct(o *Object) []*Object {
-	keys, _ := r.groupsOf.get(o.Key)
+	keys := r.groups(o.Key)
 	out := make([]*Object, 0, len(keys))
 	for _, k := range keys {
-		if g, ok := r.byKey.get(k); ok {
+		if g := r.byKey.get(k); g != nil {
 			out = append(out, g)
 		}
 	}

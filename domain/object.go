@@ -64,7 +64,6 @@ type Object struct {
 	delegateTo []string // as [Fold] gives them; see delegation.go
 	actFor     secdesc.Rules
 
-	treeKey string
 	closure atomic.Pointer[Membership]
 }
 
@@ -80,8 +79,8 @@ func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.
 // Forms tells which forms of the password of the account that follows a tenant's
 // user are here, without their values.
 func (r *Replica) Forms(user tenant.ID) []tenant.Form {
-	o, ok := r.byKey.get(user)
-	if !ok {
+	o := r.byKey.get(user)
+	if o == nil {
 		return nil
 	}
 	s := &o.Secrets
@@ -123,21 +122,4 @@ func Fold(s string) string {
 		}
 	}
 	return strings.ToLower(s)
-}
-
-// treeKey turns a DN's key around, from the root to the leaf, so that a subtree
-// is a run of keys with one prefix.
-func treeKey(dn dit.DN) string {
-	key := dn.Key()
-	var b strings.Builder
-	b.Grow(len(key) + 1)
-	for more := true; more; {
-		i := strings.LastIndexByte(key, ',')
-		b.WriteString(key[i+1:])
-		b.WriteByte(0) // sorts below every byte of a name, so a subtree has no strangers in it
-		if more = i >= 0; more {
-			key = key[:i]
-		}
-	}
-	return b.String()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,20 +27,21 @@ type Replica struct {
 	Lockout *Lockout
 	Audit   *Audit // takes what becomes of sign-ins; nil: nobody reads of it
 
-	byGUID table[ID, *Object]
-	byKey  table[ID, *Object]
-	byRID  table[uint32, *Object]
-	bySAM  table[string, *Object]
-	byUPN  table[string, *Object]
-	bySPN  table[string, *Object]
+	byGUID *index[ID, Object]
+	byKey  *index[ID, Object]
+	byRID  *index[uint32, Object]
+	bySAM  *index[string, Object]
+	byUPN  *index[string, Object]
+	byDN   *index[string, Object] // by DN.Key
+	bySPN  table[string, *Object] // an object has several, and most have none
 	// view is what searches see. The writer publishes a new one after each
 	// batch; older ones stay whole for who reads them.
-	view atomic.Pointer[view]
+	view  atomic.Pointer[view]
+	seeds [len(indexed)]maphash.Seed // of the hashes in it
 
 	policy atomic.Pointer[Policy]
 
-	// groupsOf maps a member's key to the keys of the groups that name it.
-	groupsOf table[ID, []ID]
+	groupsOf *index[ID, membership]
 	epoch    atomic.Int64
 
 	// The writer's own: the records whose parent has not come yet, by GUID, and
@@ -54,47 +56,85 @@ type Replica struct {
 	changed chan struct{} // closed and renewed when usn or tenant rises
 }
 
+// membership are the keys of the groups that name a member, by its key.
+type membership struct {
+	member ID
+	groups []ID
+}
+
+// groups are those that name the member.
+func (r *Replica) groups(member ID) []ID {
+	if m := r.groupsOf.get(member); m != nil {
+		return m.groups
+	}
+	return nil
+}
+
 // view is one moment of the directory.
 type view struct {
-	tree   *btree.Map[string, *Object] // every object, in the order of treeKey
-	values *btree.BTreeG[place]        // the values of indexed attributes
+	tree   *btree.BTreeG[*Object] // every object, in the order of its name
+	values *btree.BTreeG[place]   // the values of indexed attributes
 }
 
-// place is where an object stands in the index: by attribute and normal form of
-// the value, and among those that share it in the order of the tree.
-type place struct {
-	attr  int
-	value string
-	o     *Object
-}
-
-func (a place) before(b place) bool {
-	switch {
-	case a.attr != b.attr:
-		return a.attr < b.attr
-	case a.value != b.value:
-		return a.value < b.value
-	}
-	return a.o.treeKey < b.o.treeKey
+func newView() *view {
+	o := btree.Options{NoLocks: true}
+	return &view{btree.NewBTreeGOptions(before, o), btree.NewBTreeGOptions(place.before, o)}
 }
 
 func (v *view) copy() *view { return &view{v.tree.Copy(), v.values.Copy()} }
 
-// indexed are the attributes that searches find entries by, beside names.
-var indexed = []*dit.AttrType{
-	dit.Attr("cn"), dit.Attr("name"), dit.Attr("mail"), dit.Attr("uid"), dit.Attr("ou"),
-	dit.Attr("msDS-aadObjectId"), dit.Attr("dNSHostName"),
+func before(a, b *Object) bool { return a.Entry.DN.Compare(b.Entry.DN) < 0 }
+
+// at is an object to look for in a view: it stands where that of the name does or
+// would.
+func at(dn dit.DN) *Object { return &Object{Entry: &dit.Entry{DN: dn}} }
+
+// place is where an object stands in the index: by a hash of attribute and normal
+// form of the value, and among those that share it in the order of the tree. Two
+// values may share one, so what is found there is a candidate.
+type place struct {
+	value uint64
+	o     *Object
+}
+
+func (a place) before(b place) bool {
+	if a.value != b.value {
+		return a.value < b.value
+	}
+	return before(a.o, b.o)
+}
+
+// indexed are the attributes that searches find entries by, beside names. The
+// attributes of a row mostly have the same value and are indexed as one.
+var indexed = [...][]*dit.AttrType{
+	{dit.Attr("name"), dit.Attr("cn"), dit.Attr("ou")}, {dit.Attr("mail")}, {dit.Attr("uid")}, {dit.Attr("dNSHostName")},
+}
+
+// row returns that of an attribute, or -1.
+func row(t *dit.AttrType) int {
+	return slices.IndexFunc(indexed[:], func(row []*dit.AttrType) bool { return slices.Contains(row, t) })
 }
 
 // NewReplica returns an empty one for the domain.
 func NewReplica(info Info) *Replica {
 	r := &Replica{
-		Info:    info,
+		Info:     info,
+		byGUID:   newIndex(hashID, func(o *Object) ID { return o.GUID }, func(o *Object, id ID) bool { return o.GUID == id }),
+		byKey:    newIndex(hashID, func(o *Object) ID { return o.Key }, func(o *Object, id ID) bool { return o.Key == id }),
+		byRID:    newIndex(hashRID, func(o *Object) uint32 { return o.RID }, func(o *Object, rid uint32) bool { return o.RID == rid }),
+		bySAM:    newIndex(maphash.String, func(o *Object) string { return Fold(o.SAM) }, func(o *Object, name string) bool { return dit.FoldEqual(o.SAM, name) }),
+		byUPN:    newIndex(maphash.String, func(o *Object) string { return Fold(o.UPN) }, func(o *Object, name string) bool { return dit.FoldEqual(o.UPN, name) }),
+		byDN:     newIndex(maphash.String, func(o *Object) string { return o.Entry.DN.Key() }, func(o *Object, key string) bool { return o.Entry.DN.Key() == key }),
+		groupsOf: newIndex(hashID, func(m *membership) ID { return m.member }, func(m *membership, id ID) bool { return m.member == id }),
+
 		waiting: map[ID]Record{},
 		orphans: map[ID][]ID{},
 		changed: make(chan struct{}),
 	}
-	r.view.Store(&view{btree.NewMap[string, *Object](0), btree.NewBTreeGOptions(place.before, btree.Options{NoLocks: true})})
+	for i := range r.seeds {
+		r.seeds[i] = maphash.MakeSeed()
+	}
+	r.view.Store(newView())
 	return r
 }
 
@@ -136,7 +176,8 @@ func (r *Replica) Apply(records []Record, upTo tenant.USN) error {
 
 func (r *Replica) apply(v *view, rec *Record) error {
 	delete(r.waiting, rec.GUID) // this is the newer state
-	old, known := r.byGUID.get(rec.GUID)
+	old := r.byGUID.get(rec.GUID)
+	known := old != nil
 	var was []ID
 	if known {
 		was = old.Members
@@ -150,8 +191,8 @@ func (r *Replica) apply(v *view, rec *Record) error {
 	}
 	parent := dit.DN{}
 	if !rec.Parent.IsZero() {
-		p, ok := r.byGUID.get(rec.Parent)
-		if !ok {
+		p := r.byGUID.get(rec.Parent)
+		if p == nil {
 			// The feed is in the order of the last change, so a child may come
 			// before a parent that was changed after it.
 			r.waiting[rec.GUID] = *rec
@@ -190,24 +231,27 @@ func (r *Replica) apply(v *view, rec *Record) error {
 
 // learn puts the object under all of its names.
 func (r *Replica) learn(v *view, o *Object) {
-	r.byGUID.put(o.GUID, o)
-	r.byKey.put(o.Key, o)
-	v.tree.Set(o.treeKey, o)
+	r.byGUID.put(o)
+	r.byKey.put(o)
+	r.byDN.put(o)
+	v.tree.Set(o)
 	if o.RID != 0 {
-		r.byRID.put(o.RID, o)
+		r.byRID.put(o)
 	}
 	if o.SAM != "" {
-		r.bySAM.put(Fold(o.SAM), o)
+		r.bySAM.put(o)
 	}
-	// The tenant's users have unique names, and what is made in the domain takes
-	// none of theirs, whichever came first.
-	if has, taken := r.byUPN.get(Fold(o.UPN)); o.UPN != "" && !(taken && has.synced() && !o.synced()) {
-		r.byUPN.put(Fold(o.UPN), o)
+	if o.UPN != "" {
+		// The tenant's users have unique names, and what is made in the domain takes
+		// none of theirs, whichever came first.
+		if has := r.byUPN.get(Fold(o.UPN)); has == nil || o.synced() || !has.synced() {
+			r.byUPN.put(o)
+		}
 	}
 	for _, spn := range o.SPNs {
 		r.bySPN.put(Fold(spn), o)
 	}
-	for _, p := range o.places() {
+	for _, p := range r.places(o) {
 		v.values.Set(p)
 	}
 }
@@ -215,18 +259,21 @@ func (r *Replica) learn(v *view, o *Object) {
 // forget takes the object from under its names, but not from under those that
 // another, or a newer state of its own, has taken since.
 func (r *Replica) forget(v *view, o *Object) {
-	if now, ok := v.tree.Get(o.treeKey); ok && now == o {
-		v.tree.Delete(o.treeKey)
+	if now, ok := v.tree.Get(o); ok && now == o {
+		v.tree.Delete(o)
 	}
-	dropIf(&r.byGUID, o.GUID, o)
-	dropIf(&r.byKey, o.Key, o)
-	dropIf(&r.byRID, o.RID, o)
-	dropIf(&r.bySAM, Fold(o.SAM), o)
-	dropIf(&r.byUPN, Fold(o.UPN), o)
+	r.byGUID.drop(o)
+	r.byKey.drop(o)
+	r.byDN.drop(o)
+	r.byRID.drop(o)
+	r.bySAM.drop(o)
+	r.byUPN.drop(o)
 	for _, spn := range o.SPNs {
-		dropIf(&r.bySPN, Fold(spn), o)
+		if now, ok := r.bySPN.get(Fold(spn)); ok && now == o {
+			r.bySPN.drop(Fold(spn))
+		}
 	}
-	for _, p := range o.places() {
+	for _, p := range r.places(o) {
 		if now, ok := v.values.Get(p); ok && now.o == o {
 			v.values.Delete(p)
 		}
@@ -235,22 +282,23 @@ func (r *Replica) forget(v *view, o *Object) {
 
 // places are where the object stands in the index. A value that can't be
 // compared stands nowhere.
-func (o *Object) places() []place {
+func (r *Replica) places(o *Object) []place {
 	var places []place
-	for _, t := range indexed {
-		for _, value := range o.Entry.Get(t) {
-			if n := dit.Normalise(t, value); n != "" {
-				places = append(places, place{t.Index, n, o})
+	for row, types := range indexed {
+		for _, t := range types {
+			for _, value := range o.Entry.Get(t) {
+				n := dit.Normalise(t, value)
+				if p := r.place(row, n, o); n != "" && !slices.Contains(places, p) {
+					places = append(places, p)
+				}
 			}
 		}
 	}
 	return places
 }
 
-func dropIf[K comparable](t *table[K, *Object], k K, o *Object) {
-	if now, ok := t.get(k); ok && now == o {
-		t.drop(k)
-	}
+func (r *Replica) place(row int, normal string, o *Object) place {
+	return place{maphash.String(r.seeds[row], normal), o}
 }
 
 // link makes the members a group's, and takes it from those that were and no
@@ -268,34 +316,35 @@ func (r *Replica) link(group ID, was, members []ID) {
 			delete(is, m) // was, and stays
 			continue
 		}
-		groups, _ := r.groupsOf.get(m)
-		left := slices.DeleteFunc(slices.Clone(groups), func(g ID) bool { return g == group })
-		if len(left) == 0 {
-			r.groupsOf.drop(m)
-		} else {
-			r.groupsOf.put(m, left)
+		left := slices.DeleteFunc(slices.Clone(r.groups(m)), func(g ID) bool { return g == group })
+		if len(left) > 0 {
+			r.groupsOf.put(&membership{m, left})
+		} else if now := r.groupsOf.get(m); now != nil {
+			r.groupsOf.drop(now)
 		}
 	}
 	for m := range is {
-		groups, _ := r.groupsOf.get(m)
-		r.groupsOf.put(m, append(slices.Clip(groups), group))
+		groups := r.groups(m)
+		more := make([]ID, len(groups)+1) // no more than it needs
+		more[copy(more, groups)] = group
+		r.groupsOf.put(&membership{m, more})
 	}
 }
 
 // ByGUID and the functions below find objects by their names, without regard to
 // case. They return nil for none.
-func (r *Replica) ByGUID(id ID) *Object { o, _ := r.byGUID.get(id); return o }
+func (r *Replica) ByGUID(id ID) *Object { return r.byGUID.get(id) }
 
 // ByRID finds an account or group of the domain.
-func (r *Replica) ByRID(rid uint32) *Object { o, _ := r.byRID.get(rid); return o }
+func (r *Replica) ByRID(rid uint32) *Object { return r.byRID.get(rid) }
 
 // BySAM finds an account or group by sAMAccountName.
-func (r *Replica) BySAM(name string) *Object { o, _ := r.bySAM.get(Fold(name)); return o }
+func (r *Replica) BySAM(name string) *Object { return r.bySAM.get(Fold(name)) }
 
 // ByUPN finds an account by userPrincipalName, or where none has that by the
 // implicit one, sAMAccountName@domain ([MS-ADTS] §5.1.1.1.1).
 func (r *Replica) ByUPN(upn string) *Object {
-	if o, ok := r.byUPN.get(Fold(upn)); ok {
+	if o := r.byUPN.get(Fold(upn)); o != nil {
 		return o
 	}
 	for i := len(upn) - 1; i > 0; i-- {
@@ -315,10 +364,7 @@ func (r *Replica) ByUPN(upn string) *Object {
 func (r *Replica) BySPN(spn string) *Object { o, _ := r.bySPN.get(Fold(spn)); return o }
 
 // ByDN finds an object by its distinguished name.
-func (r *Replica) ByDN(dn dit.DN) *Object {
-	o, _ := r.view.Load().tree.Get(treeKey(dn))
-	return o
-}
+func (r *Replica) ByDN(dn dit.DN) *Object { return r.byDN.get(dn.Key()) }
 
 // ByReference finds an object by any form of name that AD takes.
 func (r *Replica) ByReference(ref dit.Reference) *Object {

@@ -3,10 +3,10 @@ package domain
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"skyrealm/domain/dit"
 	"skyrealm/sid"
+	"skyrealm/tenant"
 )
 
 // NoSuchObjectError is a name that the directory does not hold; Matched is the
@@ -26,9 +26,8 @@ var ErrTooMuch = errors.New("domain: search limit reached")
 // object ([Object.Place]): the search goes on behind it.
 func (r *Replica) Search(base dit.DN, scope dit.Scope, filter *dit.Filter, after string, yield func(*Object) bool) error {
 	v := r.view.Load()
-	key := treeKey(base)
-	root, ok := v.tree.Get(key)
-	if !ok {
+	root := r.ByDN(base)
+	if root == nil {
 		return &NoSuchObjectError{r.matched(base)}
 	}
 	if scope == dit.Base {
@@ -37,28 +36,39 @@ func (r *Replica) Search(base dit.DN, scope dit.Scope, filter *dit.Filter, after
 		}
 		return nil
 	}
+	last := dit.KeyDN(after)
 
 	// An equality on an indexed attribute names the few that can match.
 	if t, value, ok := filter.Equality(isIndexed); ok {
-		r.candidates(v, t, value, after, func(o *Object) bool {
-			return o.treeKey <= after || !scope.Contains(base, o.Entry.DN) || !filter.Match(o.Entry, r) || yield(o)
+		r.candidates(v, t, value, last, func(o *Object) bool {
+			return o.Entry.DN.Compare(last) <= 0 || !scope.Contains(base, o.Entry.DN) || !filter.Match(o.Entry, r) || yield(o)
 		})
 		return nil
 	}
 
-	depth := strings.Count(key, "\x00")
+	from := root
+	if last.Compare(base) > 0 {
+		from = at(last)
+	}
 	it := v.tree.Iter()
-	for ok := it.Seek(max(key, after)); ok && strings.HasPrefix(it.Key(), key); {
-		o := it.Value()
-		below := strings.Count(it.Key(), "\x00") - depth
-		if scope == dit.One && below > 1 {
-			// Past this whole subtree: \x01 sorts behind all that begins with
-			// the child's key, whose last byte is \x00.
-			child := nthPrefix(it.Key(), depth+1)
-			ok = it.Seek(child[:len(child)-1] + "\x01")
-			continue
+	for ok := it.Seek(from); ok; {
+		o := it.Item()
+		dn := o.Entry.DN
+		below := dn.IsDescendantOf(base)
+		if !below && !dn.Equal(base) {
+			break
 		}
-		if it.Key() > after && (scope == dit.Sub || below == 1) && filter.Match(o.Entry, r) && !yield(o) {
+		if scope == dit.One && below {
+			child := dn
+			for !child.Parent().Equal(base) {
+				child = child.Parent()
+			}
+			if !child.Equal(dn) { // past the whole subtree
+				ok = it.Seek(at(child.Past()))
+				continue
+			}
+		}
+		if dn.Compare(last) > 0 && (scope == dit.Sub || below) && filter.Match(o.Entry, r) && !yield(o) {
 			return nil
 		}
 		ok = it.Next()
@@ -67,19 +77,7 @@ func (r *Replica) Search(base dit.DN, scope dit.Scope, filter *dit.Filter, after
 }
 
 // Place is the object's place in the order of the tree.
-func (o *Object) Place() string { return o.treeKey }
-
-// nthPrefix returns key up to and with its nth separator.
-func nthPrefix(key string, n int) string {
-	for i := 0; i < len(key); i++ {
-		if key[i] == 0 {
-			if n--; n == 0 {
-				return key[:i+1]
-			}
-		}
-	}
-	return key
-}
+func (o *Object) Place() string { return o.Entry.DN.Key() }
 
 // matched finds the nearest name above dn that exists.
 func (r *Replica) matched(dn dit.DN) dit.DN {
@@ -94,24 +92,28 @@ func (r *Replica) matched(dn dit.DN) dit.DN {
 
 // candidates calls yield with the objects that an equality on an indexed attribute
 // leaves, in the order of the tree from the place after on, until it returns false.
-func (r *Replica) candidates(v *view, t *dit.AttrType, value, after string, yield func(*Object) bool) {
+func (r *Replica) candidates(v *view, t *dit.AttrType, value string, after dit.DN, yield func(*Object) bool) {
 	var one *Object
 	switch t {
 	case aSAM:
-		one, _ = r.bySAM.get(Fold(value))
+		one = r.BySAM(value)
 	case aUPN:
-		one, _ = r.byUPN.get(Fold(value))
+		one = r.byUPN.get(Fold(value))
 	case aSPN:
-		one, _ = r.bySPN.get(Fold(value))
+		one = r.BySPN(value)
 	case aGUID:
 		if len(value) == 16 {
 			one = r.ByGUID(wireGUID([]byte(value)))
 		}
 	case aSID:
 		one = r.bySID(sid.SID(value))
+	case aAADObjectID:
+		if id, err := tenant.ParseID(value); err == nil {
+			one = r.byKey.get(id)
+		}
 	default:
-		from := place{t.Index, value, &Object{treeKey: after}}
-		v.values.Ascend(from, func(p place) bool { return p.attr == t.Index && p.value == value && yield(p.o) })
+		from := r.place(row(t), value, at(after))
+		v.values.Ascend(from, func(p place) bool { return p.value == from.value && yield(p.o) })
 	}
 	if one != nil {
 		yield(one)
@@ -127,13 +129,8 @@ func (r *Replica) Indexed(filter *dit.Filter) bool {
 
 func isIndexed(t *dit.AttrType) bool {
 	switch t {
-	case aSAM, aUPN, aSPN, aGUID, aSID:
+	case aSAM, aUPN, aSPN, aGUID, aSID, aAADObjectID:
 		return true
 	}
-	for _, x := range indexed {
-		if t == x {
-			return true
-		}
-	}
-	return false
+	return row(t) >= 0
 }

@@ -64,6 +64,9 @@ func (d DN) String() string { return d.text }
 // Key returns the normal form: equal names, and only those, have equal keys.
 func (d DN) Key() string { return d.key }
 
+// KeyDN returns the name that has this normal form, as [DN.Key] gave it.
+func KeyDN(key string) DN { return DN{key, key} }
+
 // IsRoot reports whether the name is empty.
 func (d DN) IsRoot() bool { return d.key == "" }
 
@@ -86,6 +89,41 @@ func (d DN) IsDescendantOf(base DN) bool {
 	}
 	n := len(d.key) - len(base.key)
 	return n > 0 && d.key[n-1] == ',' && d.key[n:] == base.key
+}
+
+// Compare orders names from the root to the leaf: a name stands before all that is
+// below it, and what is below it in one run. It returns -1, 0 or 1.
+func (d DN) Compare(other DN) int {
+	a, b := d.key, other.key
+	i, j := len(a), len(b) // what is from here on is the same
+	for i > 0 && j > 0 && a[i-1] == b[j-1] {
+		i--
+		j--
+	}
+	switch {
+	case i == 0 && j == 0:
+		return 0
+	case i == 0 && (a == "" || b[j-1] == ','):
+		return -1
+	case j == 0 && (b == "" || a[i-1] == ','):
+		return 1
+	}
+	// The two RDNs that differ; they may end alike.
+	n := strings.IndexByte(a[i:], ',')
+	if n < 0 {
+		n = len(a) - i
+	}
+	return strings.Compare(a[strings.LastIndexByte(a[:i], ',')+1:i+n], b[strings.LastIndexByte(b[:j], ',')+1:j+n])
+}
+
+// Past returns a name that nothing has: [DN.Compare] puts it behind d and all that
+// is below d, and before what else is behind d.
+func (d DN) Past() DN {
+	rdn, above := d.key, ""
+	if i := strings.IndexByte(d.key, ','); i >= 0 {
+		rdn, above = d.key[:i], d.key[i:]
+	}
+	return KeyDN(rdn + "\x00" + above)
 }
 
 // Parent returns the name without its first RDN; the root's parent is the root.

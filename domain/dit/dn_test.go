@@ -1,6 +1,8 @@
 package dit
 
 import (
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -235,6 +237,43 @@ func BenchmarkParseDN(b *testing.B) {
 	for b.Loop() {
 		if _, err := ParseDN("CN=Ada Lovelace,OU=AADDC Users,DC=aadds,DC=contoso,DC=test"); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestCompare sets the order of names against that of their parts, from the root.
+func TestCompare(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	rdns := []string{"cn=a", "cn=ab", "cn=b", "cn=ba", "cn=a+sn=b", `cn=a\,b`, "dc=a", "ou=a", "cn=a b", "cn=ü"}
+	name := func() DN {
+		parts := make([]string, r.IntN(5))
+		for i := range parts {
+			parts[i] = rdns[r.IntN(len(rdns))]
+		}
+		return MustParseDN(strings.Join(parts, ","))
+	}
+	fromRoot := func(d DN) []string {
+		if d.IsRoot() {
+			return nil
+		}
+		parts := strings.Split(d.Key(), ",")
+		slices.Reverse(parts)
+		return parts
+	}
+	for range 20_000 {
+		a, b := name(), name()
+		if got, want := a.Compare(b), slices.Compare(fromRoot(a), fromRoot(b)); got != want {
+			t.Fatalf("%q and %q compare %d, want %d", a.Key(), b.Key(), got, want)
+		}
+		if a.IsRoot() {
+			continue
+		}
+		// Past a is past what is below it, and before what else is past it.
+		if want := b.Equal(a) || b.IsDescendantOf(a) || b.Compare(a) < 0; (b.Compare(a.Past()) < 0) != want {
+			t.Fatalf("%q is on the wrong side of %q", b.Key(), a.Past().Key())
+		}
+		if !KeyDN(a.Key()).Equal(a) {
+			t.Fatalf("KeyDN(%q) is another name", a.Key())
 		}
 	}
 }

@@ -45,6 +45,10 @@ func appendFold[S ~string | ~[]byte](dst []byte, s S) []byte {
 	return dst
 }
 
+// FoldEqual reports whether s is folded, in the form that [Normalise] gives a
+// DirectoryString, but for case.
+func FoldEqual(s, folded string) bool { return foldEqual(s, folded) }
+
 // foldEqual reports whether s folds to folded.
 func foldEqual[S ~string | ~[]byte](s S, folded string) bool {
 	j := 0
