@@ -53,6 +53,12 @@ func pacName(n krb5.PrincipalName) string { return strings.Join(n.Name, "/") }
 // DIVERGES: a client that asked for no PAC gets one all the same, in service
 // tickets too. Without one a service has only the name to go by, which is what
 // CVE-2020-25719 needs.
+//
+// DIVERGES: AD gives who signs in by certificate the NT hash as well, encrypted in
+// the reply key (PAC_CREDENTIAL_INFO, [MS-PAC] §2.6), for NTLM. A certificate ends;
+// the hash is a password, and a synced one is good on-premises too. And the tenant,
+// which issues the certificates, would open with them the hashes that it seals and
+// must not be able to open.
 func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	o, info := x.client, &x.k.Replica.Info
 	set := pac.FileTimeOf(o.Secrets.Set)

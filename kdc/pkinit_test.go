@@ -15,6 +15,7 @@ import (
 	"skyrealm/der"
 	"skyrealm/domain"
 	"skyrealm/krb5"
+	"skyrealm/krb5/pac"
 	"skyrealm/krb5/pkinit"
 )
 
@@ -34,6 +35,19 @@ func TestCertificate(t *testing.T) {
 			})
 		}
 	}
+	t.Run("no NT hash goes along", func(t *testing.T) {
+		w := newWorld(t)
+		g, _ := w.signIn(w.asReq("alice"), w.withPKINIT().card(person(w.anna())))
+		self := w.tgsReq(g, "alice") // the ticket in which a client would read it
+		self.body.Options |= krb5.OptEncTktInSKey
+		self.body.AdditionalTickets = []krb5.Ticket{g.rep.Ticket}
+		for _, part := range []*krb5.EncTicketPart{w.ticket(&g.rep.Ticket, w.key("krbtgt", 18)), w.ticket(&w.tgs(self).rep.Ticket, g.session)} {
+			p, err := pac.Parse(part.PAC)
+			if err != nil || len(p.Extra) != 0 { // PAC_CREDENTIAL_INFO would be one
+				t.Errorf("%v: %+v", err, p)
+			}
+		}
+	})
 	t.Run("without a password", func(t *testing.T) {
 		w := newWorld(t)
 		carol := w.rep.BySAM("carol")
