@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,12 +16,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"skyrealm/krb5"
 )
 
 var update = flag.Bool("update", false, "record testdata/*.txt anew, with the real clients")
 
-// A conversation is a real client's session with the KDC. The world behind it is
-// newWorld's.
+// A conversation is a real client's session with the KDC, or with the password
+// change service as well. The world behind it is newWorld's, or newHouse's.
 type conversation struct {
 	name     string
 	programs []string // that it takes
@@ -113,6 +116,61 @@ var conversations = []conversation{
 		"kgetcred HTTP/web",
 		"heimtools klist",
 	}, "müller@" + testRealm},
+	{"mit-kpasswd", []string{"kinit", "kpasswd"}, append([]string{
+		// It goes to UDP where TCP is refused.
+		kpasswdConf + "servers $KPASSWD_UDP >$dir.udp; servers $KPASSWD >$dir.tcp",
+		"change() { printf '%s\\n' \"$3\" \"$4\" \"$4\" | KRB5_CONFIG=$dir.$1:$KRB5_CONFIG kpasswd $2 >$dir.out 2>&1 || echo status $? >>$dir.out; cat $dir.out; }",
+		"signin() { kinit cleo; }",
+		"ok='Password changed' short='Password change rejected: '",
+	}, kpasswdChanges...), "status 2"},
+	{"heimdal-kpasswd", []string{"kinit.heimdal", "kpasswd.heimdal", "setsid"}, append([]string{
+		// What is refused it asks for again with the older protocol, which it speaks
+		// over UDP alone.
+		kpasswdConf + "servers udp/$KPASSWD >$dir.udp; servers tcp/$KPASSWD udp/$KPASSWD >$dir.tcp",
+		// It reads from a terminal where it has one, and its status tells nothing.
+		"change() { printf '%s\\n' \"$3\" \"$4\" \"$4\" | KRB5_CONFIG=$dir.$1:$KRB5_CONFIG setsid -w kpasswd.heimdal $2@" + testRealm + " >$dir.out 2>&1 || true; cat $dir.out; }",
+		"signin() { kinit.heimdal --password-file=STDIN cleo; }",
+		"ok=Success short='Soft error : '",
+	}, kpasswdChanges...), "Success"},
+}
+
+const thirdPassword = "Third-Passw0rd"
+
+// kpasswdConf writes files that name the password change service.
+const kpasswdConf = `dir=${KRB5CCNAME#FILE:}; servers() { echo '[realms]'; echo '` + testRealm + ` = {'; for s; do echo "kpasswd_server = $s"; done; echo '}'; }; `
+
+// kpasswdChanges are a change that the rules refuse, one of a synced user's
+// password, and one that is made, by each transport.
+var kpasswdChanges = []string{
+	"all() {",
+	" change $1 cleo \"$2\" short; grep -F \"${short}a password has 8 to 256 characters\" $dir.out",
+	" change $1 sync '" + testPassword + "' \"$3\"; grep -F 'on-premises directory' $dir.out",
+	" change $1 cleo \"$2\" \"$3\"; grep -F \"$ok\" $dir.out",
+	" printf '%s\\n' \"$3\" | signin",
+	"}",
+	"all udp '" + testPassword + "' " + newPassword,
+	"all tcp " + newPassword + " " + thirdPassword,
+}
+
+// udpAlone answers datagrams on a port where TCP is refused.
+func udpAlone(t *testing.T, handle Handler) string {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		buf := make([]byte, MaxUDPRequest)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteToUDPAddrPort(handle(context.Background(), buf[:n], from, false), from)
+		}
+	})
+	t.Cleanup(func() { c.Close(); running.Wait() })
+	return c.LocalAddr().String()
 }
 
 // TestClients runs real clients against the sockets, and with -update notes what
@@ -140,7 +198,7 @@ func TestClients(t *testing.T) {
 }
 
 func (c *conversation) run(t *testing.T) {
-	w := newWorld(t)
+	w, h := c.world(t)
 	// One request after the other, each with a time and randomness that a
 	// replay knows.
 	var mu sync.Mutex
@@ -150,22 +208,32 @@ func (c *conversation) run(t *testing.T) {
 		fmt.Fprintf(&script, "# $ %s\n", cmd)
 	}
 	n := 0
-	s := w.listen(func(s *Server) {
+	record := func(s *Server, handle Handler, service string) {
 		s.Handle = func(ctx context.Context, b []byte, from netip.AddrPort, tcp bool) []byte {
 			mu.Lock()
 			defer mu.Unlock()
 			n++
 			w.now = time.Now().UTC().Truncate(time.Microsecond)
-			// What takes long is answered here as well, where it is written down.
-			reply := w.replay(context.WithValue(ctx, laterKey{}, nil), n, b, tcp)
+			reply := w.replay(ctx, n, handle, b, tcp)
 			transport := "udp"
 			if tcp {
 				transport = "tcp"
 			}
-			fmt.Fprintf(&script, "\n%s %s\n> %x\n< %x\n", w.now.Format(time.RFC3339Nano), transport, b, reply)
+			fmt.Fprintf(&script, "\n%s %s%s\n> %x\n< %x\n", w.now.Format(time.RFC3339Nano), transport, service, b, reply)
 			return reply
 		}
-	})
+	}
+	var changes []string
+	if h != nil {
+		s, err := h.kpasswd.Listen("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		record(s, h.kpasswd.Handle, kpasswdMark)
+		w.serve(s)
+		changes = append(changes, "KPASSWD="+s.Addr().String(), "KPASSWD_UDP="+udpAlone(t, s.Handle))
+	}
+	s := w.listen(func(s *Server) { record(s, w.kdc.Handle, "") })
 	dir, anchors := t.TempDir(), ""
 	if c.certificates() {
 		w.cardFiles(dir, w.withPKINIT())
@@ -189,7 +257,7 @@ func (c *conversation) run(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", "set -e\n"+strings.Join(c.commands, "\n"))
-	cmd.Env = append(os.Environ(), "KRB5_CONFIG="+conf, "KRB5CCNAME=FILE:"+filepath.Join(dir, "cc"), "CARD="+dir)
+	cmd.Env = append(append(os.Environ(), "KRB5_CONFIG="+conf, "KRB5CCNAME=FILE:"+filepath.Join(dir, "cc"), "CARD="+dir), changes...)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), c.expect) {
 		t.Fatalf("%v\n%s", err, out)
@@ -206,12 +274,29 @@ func (c *conversation) run(t *testing.T) {
 // certificates reports whether the conversation needs a KDC that takes them.
 func (c *conversation) certificates() bool { return strings.HasSuffix(c.name, "-pkinit") }
 
+// world is what the conversation is with. Passwords do not age there, as it is
+// recorded at any time; h is nil where none is changed.
+func (c *conversation) world(t *testing.T) (w *world, h *house) {
+	if strings.HasSuffix(c.name, kpasswdMark[1:]) {
+		h = newHouse(t)
+		w = h.world
+	} else {
+		w = newWorld(t)
+	}
+	w.maxAge(0)
+	return w, h
+}
+
+// kpasswdMark stands behind the transport of what went to that service.
+const kpasswdMark = " kpasswd"
+
 // replay answers the n-th request of a conversation.
-func (w *world) replay(ctx context.Context, n int, b []byte, tcp bool) []byte {
+func (w *world) replay(ctx context.Context, n int, handle Handler, b []byte, tcp bool) []byte {
 	w.rand.mu.Lock()
 	w.rand.n, w.rand.left = uint64(n)<<32, nil
 	w.rand.mu.Unlock()
-	return w.kdc.Handle(ctx, b, client4, tcp)
+	// At once, not beside the reader: the answer is what is noted.
+	return handle(context.WithValue(ctx, laterKey{}, nil), b, client4, tcp)
 }
 
 // TestConversations replays what real clients said, byte for byte.
@@ -222,17 +307,22 @@ func TestConversations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := newWorld(t)
+			w, h := c.world(t)
 			if c.certificates() {
 				w.withPKINIT()
 			}
+			services := map[string]Handler{"": w.kdc.Handle}
+			if h != nil {
+				h.kpasswd.local = hostAddress(client4.Addr()) // as where it was recorded
+				services[kpasswdMark] = h.kpasswd.Handle
+			}
 			var request []byte
-			tcp, n := false, 0
+			var head, rest, to string
+			n, met := 0, map[string]int{}
 			lines := bufio.NewScanner(bytes.NewReader(file))
 			lines.Buffer(nil, 1<<20)
 			for lines.Scan() {
-				head, rest, _ := strings.Cut(lines.Text(), " ")
-				switch head {
+				switch head, rest, _ = strings.Cut(lines.Text(), " "); head {
 				case "", "#":
 				case ">":
 					if request, err = hex.DecodeString(rest); err != nil {
@@ -240,18 +330,31 @@ func TestConversations(t *testing.T) {
 					}
 				case "<":
 					n++
-					if reply := hex.EncodeToString(w.replay(t.Context(), n, request, tcp)); reply != rest {
+					met[to]++
+					handle := services[to[len("udp"):]]
+					if reply := hex.EncodeToString(w.replay(t.Context(), n, handle, request, to[:len("tcp")] == "tcp")); reply != rest {
 						t.Fatalf("request %d\n   got %s\nexpect %s", n, reply, rest)
 					}
 				default:
 					if w.now, err = time.Parse(time.RFC3339Nano, head); err != nil {
 						t.Fatal(err)
 					}
-					tcp = rest == "tcp"
+					to = rest
 				}
 			}
 			if n == 0 || w.kdc.Count.Panics.Load() != 0 {
 				t.Errorf("%d requests", n)
+			}
+			if h == nil {
+				return
+			}
+			c := &h.kpasswd.Count
+			if met["udp"+kpasswdMark] < 3 || met["tcp"+kpasswdMark] < 3 || c.Sockets.Panics.Load() != 0 ||
+				c.Results(krb5.KpasswdSuccess) < 2 || c.Results(krb5.KpasswdSoftError) < 2 || c.Results(krb5.KpasswdAccessDenied) < 2 {
+				t.Errorf("requests: %v", met)
+			}
+			if !h.knows("cleo", thirdPassword) || !h.knows("sync", testPassword) {
+				t.Error("other passwords than the clients have set")
 			}
 		})
 	}

@@ -89,17 +89,17 @@ func TestExtendedErrors(t *testing.T) {
 	}
 }
 
+// maxAge sets the domain's policy; 0 is no limit.
+func (w *world) maxAge(age time.Duration) {
+	o := w.rep.ByGUID(w.rep.Info.GUID)
+	w.put(domain.Record{GUID: o.GUID, Kind: domain.Container, Class: "domainDNS", RDN: "aadds", Created: testNow, Changed: testNow,
+		Attrs: map[string][][]byte{"maxPwdAge": {strconv.AppendInt(nil, -int64(age/100), 10)}}})
+}
+
 // TestPasswordInPAC ([MS-PAC] §2.5, [MS-SAMR] §3.1.5.14.3 and .4): when the password
 // was set, may be changed and has to be, and how many wrong ones came since.
 func TestPasswordInPAC(t *testing.T) {
 	const day = 24 * time.Hour
-	maxAge := func(age time.Duration) func(w *world) {
-		return func(w *world) {
-			o := w.rep.ByGUID(w.rep.Info.GUID)
-			w.put(domain.Record{GUID: o.GUID, Kind: domain.Container, Class: "domainDNS", RDN: "aadds", Created: testNow, Changed: testNow,
-				Attrs: map[string][][]byte{"maxPwdAge": {strconv.AppendInt(nil, -int64(age/100), 10)}}})
-		}
-	}
 	set := testNow.Add(-30 * time.Minute)
 	for name, c := range map[string]struct {
 		sam   string
@@ -108,8 +108,8 @@ func TestPasswordInPAC(t *testing.T) {
 		must  pac.FileTime
 	}{
 		"the policy's":     {"alice", func(*world) {}, set, pac.FileTimeOf(set.Add(90 * day))},
-		"another policy's": {"alice", maxAge(7 * day), set, pac.FileTimeOf(set.Add(7 * day))},
-		"no policy's":      {"alice", maxAge(0), set, pac.Never},
+		"another policy's": {"alice", func(w *world) { w.maxAge(7 * day) }, set, pac.FileTimeOf(set.Add(7 * day))},
+		"no policy's":      {"alice", func(w *world) { w.maxAge(0) }, set, pac.Never},
 		"a synced one's": {"alice", func(w *world) {
 			w.change("alice", func(r *domain.Record) { r.UAC |= domain.UACDontExpirePassword })
 		}, set, pac.Never},

@@ -2,7 +2,11 @@ package conformance
 
 import (
 	"fmt"
+	"net"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"skyrealm/test/harness"
@@ -106,8 +110,12 @@ func (k *kerberos) kpasswd(who, old, new string) (string, int) {
 func testMITKpasswd(t *testing.T, w *world) {
 	const first, second, third = "Before-MIT-0", "Changed-By-MIT-1", "Changed-By-MIT-2"
 	w.reached(t, w.cloudUser(t, "mitchell", first))
-	udp := w.mit(t, "[realms]", "AADDS.CONTOSO.TEST = {", "kpasswd_server = udp/"+w.Kpasswd, "}") // read before the other one
-	k := w.mit(t)
+	k, udp := w.mit(t), w.mit(t)
+	conf, err := os.ReadFile(w.Krb5Conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp.Setenv("KRB5_CONFIG", file(t, "udp.conf", strings.ReplaceAll(string(conf), w.Kpasswd, udpAlone(t, w.Kpasswd))))
 	for _, c := range []struct {
 		k              *kerberos
 		who, old, new  string
@@ -144,6 +152,42 @@ func testMITKpasswd(t *testing.T, w *world) {
 	kvno := harness.Need(t, "kvno")
 	k.kinit(third, "mitchell")
 	says(t, k.Run("", kvno, "HOST/lab1."+w.Domain), "kvno = 3")
+}
+
+// udpAlone passes datagrams on, from a port where TCP is refused: MIT's kpasswd goes
+// to UDP only then, and can't be told to.
+func udpAlone(t *testing.T, to string) string {
+	t.Helper()
+	client, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := net.Dial("udp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last atomic.Pointer[net.UDPAddr] // one client at a time
+	var running sync.WaitGroup
+	pass := func(read func([]byte) (int, error), write func([]byte) (int, error)) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = write(buf[:n])
+		}
+	}
+	running.Go(func() {
+		pass(func(b []byte) (int, error) {
+			n, from, err := client.ReadFromUDP(b)
+			last.Store(from)
+			return n, err
+		}, service.Write)
+	})
+	running.Go(func() { pass(service.Read, func(b []byte) (int, error) { return client.WriteToUDP(b, last.Load()) }) })
+	t.Cleanup(func() { client.Close(); service.Close(); running.Wait() })
+	return client.LocalAddr().String()
 }
 
 // kpasswdHeimdal runs Heimdal's program, whose status tells nothing. It reads from a

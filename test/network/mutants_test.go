@@ -35,16 +35,16 @@ func TestMutants(t *testing.T) {
 		}
 	}
 	s := start(t)
-	messages, changes := recordings(t), [][]byte(nil)
+	messages, changes := recordings(t)
 	kdc, kpasswd := newRelay(t, s.KDC, 0), newRelay(t, s.Kpasswd, 0)
 	c := through(t, s, kdc, kpasswd)
 	c.Run(adaPassword+"\n", "kinit", "ada")
 	c.Run("", "kvno", "ldap/dc1.aadds.contoso.test")
 	_, _ = c.Try(adaPassword+"\nOther-Passw0rd-1\nOther-Passw0rd-1\n", "kpasswd", "ada") // of a synced user: refused
-	messages, changes = append(messages, kdc.recorded()...), kpasswd.recorded()
-	if len(changes) == 0 || len(kdc.recorded()) < 3 {
-		t.Fatalf("%d and %d requests were recorded", len(kdc.recorded()), len(changes))
+	if len(kpasswd.recorded()) == 0 || len(kdc.recorded()) < 3 {
+		t.Fatalf("%d and %d requests were recorded", len(kdc.recorded()), len(kpasswd.recorded()))
 	}
+	messages, changes = append(messages, kdc.recorded()...), append(changes, kpasswd.recorded()...)
 	probe := kdc.recorded()[0]
 
 	r := rand.New(rand.NewPCG(4, 14))
@@ -83,8 +83,9 @@ func TestMutants(t *testing.T) {
 		before["process_resident_memory_bytes"]/1e6, after["process_resident_memory_bytes"]/1e6)
 }
 
-// recordings are the requests of kdc/testdata: AS and TGS, FAST, SPAKE, PKINIT.
-func recordings(t *testing.T) (messages [][]byte) {
+// recordings are the requests of kdc/testdata: AS and TGS, FAST, SPAKE, PKINIT; and
+// those of the password service.
+func recordings(t *testing.T) (messages, changes [][]byte) {
 	t.Helper()
 	files, err := filepath.Glob("../../kdc/testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -95,20 +96,27 @@ func recordings(t *testing.T) (messages [][]byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		to := &messages
 		for line := range strings.Lines(string(text)) {
-			if request, ok := strings.CutPrefix(strings.TrimSpace(line), "> "); ok {
+			request, ok := strings.CutPrefix(strings.TrimSpace(line), "> ")
+			switch {
+			case ok:
 				b, err := hex.DecodeString(request)
 				if err != nil {
 					t.Fatalf("%s: %v", path, err)
 				}
-				messages = append(messages, b)
+				*to = append(*to, b)
+			case strings.HasSuffix(request, " kpasswd"): // above the request, as kdc notes it
+				to = &changes
+			case request != "" && request[0] != '<':
+				to = &messages
 			}
 		}
 	}
-	if len(messages) < 50 {
-		t.Fatalf("only %d requests are recorded", len(messages))
+	if len(messages) < 50 || len(changes) < 10 {
+		t.Fatalf("only %d and %d requests are recorded", len(messages), len(changes))
 	}
-	return messages
+	return messages, changes
 }
 
 // datagrams sends count mutants, and after each few waits for the answer to a
