@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -49,11 +50,11 @@ func TestMutants(t *testing.T) {
 
 	r := rand.New(rand.NewPCG(4, 14))
 	before, began := metrics(t, s), time.Now()
-	sent, answers := datagrams(t, r, s.KDC, messages, count, probe)
+	sent, answers := datagrams(t, s.KDC, mutants(r, messages, count), probe)
 	took, came := time.Since(began), metrics(t, s)
 	streams(t, r, s.KDC, messages, count/100)
 	proxied(t, r, s, messages, count/200)
-	datagrams(t, r, s.Kpasswd, append(changes, messages[:3]...), count/20, nil)
+	datagrams(t, s.Kpasswd, mutants(r, append(changes, messages[:3]...), count/20), nil)
 
 	var after map[string]float64
 	const spare = 20
@@ -64,11 +65,7 @@ func TestMutants(t *testing.T) {
 		}
 		return nil
 	})
-	for _, name := range []string{"skyrealm_kdc_panics_total", "skyrealm_kpasswd_panics_total"} {
-		if n, ok := after[name]; n != 0 || !ok {
-			t.Errorf("%s: %v, %v", name, n, ok)
-		}
-	}
+	noPanics(t, after)
 	// They have come in: the kernel dropped none but a few.
 	seen := 0.0
 	for _, name := range []string{`skyrealm_kdc_requests_total{exchange="as"}`, `skyrealm_kdc_requests_total{exchange="tgs"}`, "skyrealm_kdc_dropped_total"} {
@@ -119,9 +116,30 @@ func recordings(t *testing.T) (messages, changes [][]byte) {
 	return messages, changes
 }
 
-// datagrams sends count mutants, and after each few waits for the answer to a
-// message of which it knows that there is one, so that none is dropped unseen.
-func datagrams(t *testing.T, r *rand.Rand, to string, messages [][]byte, count int, probe []byte) (sent, answers int) {
+// noPanics fails where the service says that a request has ended in one.
+func noPanics(t *testing.T, said map[string]float64) {
+	t.Helper()
+	for _, name := range []string{"skyrealm_kdc_panics_total", "skyrealm_kpasswd_panics_total"} {
+		if n, ok := said[name]; n != 0 || !ok {
+			t.Errorf("%s: %v, %v", name, n, ok)
+		}
+	}
+}
+
+// mutants are count broken copies of messages.
+func mutants(r *rand.Rand, messages [][]byte, count int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for range count {
+			if !yield(mutant(r, messages)) {
+				return
+			}
+		}
+	}
+}
+
+// datagrams sends messages, and after each few waits for the answer to probe, of
+// which it knows that there is one, so that none is dropped unseen.
+func datagrams(t *testing.T, to string, messages iter.Seq[[]byte], probe []byte) (sent, answers int) {
 	t.Helper()
 	const few = 32
 	conn, err := net.Dial("udp", to)
@@ -147,18 +165,9 @@ func datagrams(t *testing.T, r *rand.Rand, to string, messages [][]byte, count i
 		done <- n
 	}()
 	buf := make([]byte, 64<<10)
-	for sent < count {
-		for range few {
-			b := mutant(r, messages)
-			if _, err := conn.Write(b); err != nil {
-				t.Fatalf("after %d: %v", sent, err)
-			}
-			sent++
-		}
-		if probe == nil {
-			continue
-		}
-		for try := 0; ; try++ {
+	flush := func() {
+		t.Helper()
+		for try := 0; probe != nil; try++ {
 			if _, err := ping.Write(probe); err != nil {
 				t.Fatalf("after %d: %v", sent, err)
 			}
@@ -171,6 +180,17 @@ func datagrams(t *testing.T, r *rand.Rand, to string, messages [][]byte, count i
 			}
 		}
 	}
+	n := 0
+	for b := range messages {
+		if _, err := conn.Write(b); err != nil {
+			t.Fatalf("after %d: %v", sent, err)
+		}
+		sent++
+		if n++; n%few == 0 {
+			flush()
+		}
+	}
+	flush()
 	conn.Close()
 	return sent, <-done
 }
@@ -178,22 +198,28 @@ func datagrams(t *testing.T, r *rand.Rand, to string, messages [][]byte, count i
 func streams(t *testing.T, r *rand.Rand, to string, messages [][]byte, count int) {
 	t.Helper()
 	for i := range count {
-		conn, err := net.Dial("tcp", to)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-		_ = conn.SetDeadline(time.Now().Add(harness.Patience))
 		b := mutant(r, messages)
 		n := uint32(len(b))
 		if r.IntN(10) == 0 {
 			n = r.Uint32() >> r.IntN(32)
 		}
-		_, _ = conn.Write(append(binary.BigEndian.AppendUint32(nil, n), b...))
-		_ = conn.(*net.TCPConn).CloseWrite()
-		if _, err := io.Copy(io.Discard, conn); os.IsTimeout(err) {
-			t.Fatalf("connection %d stayed open", i)
-		}
-		conn.Close()
+		stream(t, i, to, append(binary.BigEndian.AppendUint32(nil, n), b...))
+	}
+}
+
+// stream says something on a connection and waits for its end.
+func stream(t *testing.T, i int, to string, say []byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", to)
+	if err != nil {
+		t.Fatalf("connection %d: %v", i, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(harness.Patience))
+	_, _ = conn.Write(say)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	if _, err := io.Copy(io.Discard, conn); os.IsTimeout(err) {
+		t.Fatalf("connection %d stayed open", i)
 	}
 }
 
@@ -203,22 +229,32 @@ func proxied(t *testing.T, r *rand.Rand, s *harness.Server, messages [][]byte, c
 	status := map[int]int{}
 	for i := range count {
 		b := mutant(r, messages)
-		b = append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
-		body := wrapped(b, s.Realm)
+		body := wrapped(framed(b), s.Realm)
 		if i%4 == 0 {
 			body = mutant(r, [][]byte{body})
 		}
-		resp, err := s.HTTP.Post("https://"+s.HTTPS+"/KdcProxy", "application/kerberos", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		status[resp.StatusCode]++
+		status[post(t, s, body)]++
 	}
 	if status[http.StatusOK] == 0 || status[http.StatusInternalServerError] != 0 {
 		t.Errorf("KdcProxy: %v", status)
 	}
+}
+
+// post sends a body to the proxy and returns the status.
+func post(t *testing.T, s *harness.Server, body []byte) int {
+	t.Helper()
+	resp, err := s.HTTP.Post("https://"+s.HTTPS+"/KdcProxy", "application/kerberos", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode
+}
+
+// framed is a message as it goes over a connection, behind its length.
+func framed(message []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)
 }
 
 // wrapped is a KDC-PROXY-MESSAGE ([MS-KKDCP] §2.2.2).

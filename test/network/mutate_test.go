@@ -104,6 +104,8 @@ func header(tag byte, n int) []byte {
 		return []byte{tag, byte(n)}
 	case n < 0x100:
 		return []byte{tag, 0x81, byte(n)}
+	case n < 0x10000:
+		return binary.BigEndian.AppendUint16([]byte{tag, 0x82}, uint16(n))
 	}
-	return binary.BigEndian.AppendUint16([]byte{tag, 0x82}, uint16(n))
+	return binary.BigEndian.AppendUint32([]byte{tag, 0x84}, uint32(n))
 }

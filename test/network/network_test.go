@@ -46,8 +46,8 @@ func start(t *testing.T, flags ...string) *harness.Server {
 }
 
 // through is a client that finds the service behind relays, of which kpasswd may
-// be nil.
-func through(t *testing.T, s *harness.Server, kdc, kpasswd *relay) *harness.Client {
+// be nil. Lines of krb5.conf go before the service's.
+func through(t *testing.T, s *harness.Server, kdc, kpasswd *relay, lines ...string) *harness.Client {
 	t.Helper()
 	text, err := os.ReadFile(s.Krb5Conf)
 	if err != nil {
@@ -61,8 +61,18 @@ func through(t *testing.T, s *harness.Server, kdc, kpasswd *relay) *harness.Clie
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return configured(t, s, path, lines...)
+}
+
+// configured is a client with lines of its own before a krb5.conf.
+func configured(t *testing.T, s *harness.Server, conf string, lines ...string) *harness.Client {
+	t.Helper()
+	own := filepath.Join(t.TempDir(), "krb5.conf")
+	if err := os.WriteFile(own, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := s.Client(t)
-	c.Setenv("KRB5_CONFIG", path)
+	c.Setenv("KRB5_CONFIG", own+":"+conf)
 	return c
 }
 
@@ -133,12 +143,7 @@ func TestSlow(t *testing.T) {
 		}
 		return nil
 	})
-	c := s.Client(t)
-	conf := filepath.Join(t.TempDir(), "krb5.conf")
-	if err := os.WriteFile(conf, []byte("[libdefaults]\nudp_preference_limit = 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c.Setenv("KRB5_CONFIG", conf+":"+s.Krb5Conf)
+	c := configured(t, s, s.Krb5Conf, "[libdefaults]", "udp_preference_limit = 1")
 	const times = 5
 	for i := range times {
 		at := time.Now()
