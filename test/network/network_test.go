@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"skyrealm/test/harness"
 )
@@ -76,16 +75,22 @@ func configured(t *testing.T, s *harness.Server, conf string, lines ...string) *
 	return c
 }
 
-func traced(t *testing.T, c *harness.Client, name string) string {
+// tracing is what MIT's clients say of themselves while do runs them.
+func tracing(t *testing.T, c *harness.Client, do func()) string {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
 	c.Setenv("KRB5_TRACE", trace)
-	c.Run(adaPassword+"\n", "kinit", name)
+	do()
 	text, err := os.ReadFile(trace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+func traced(t *testing.T, c *harness.Client, name string) string {
+	t.Helper()
+	return tracing(t, c, func() { c.Run(adaPassword+"\n", "kinit", name) })
 }
 
 // TestLoss: a fifth of all datagrams is lost, and everybody signs in, by trying
@@ -112,68 +117,6 @@ func TestLoss(t *testing.T) {
 		t.Error("nobody came by TCP")
 	}
 	t.Logf("%d sign-ins and tickets, %d datagrams lost, %d connections", people, r.lost.Load(), r.streams.Load())
-}
-
-// TestSlow: 2,000 connections that send an octet now and then hold nobody up, and
-// are closed when the time for a request is over (trust.md F10).
-func TestSlow(t *testing.T) {
-	const slow = 2000
-	s := start(t)
-	before := metrics(t, s)
-	var conns []net.Conn
-	defer func() {
-		for _, c := range conns {
-			c.Close()
-		}
-	}()
-	for range slow {
-		c, err := net.Dial("tcp", s.KDC)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-		if _, err := c.Write([]byte{0}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	began := time.Now()
-	harness.WaitFor(t, "all of them to be accepted", func() error {
-		if n := metrics(t, s)["process_open_fds"] - before["process_open_fds"]; n < slow/2 || n > slow+50 {
-			return fmt.Errorf("%v descriptors for %d connections", n, slow)
-		}
-		return nil
-	})
-	c := configured(t, s, s.Krb5Conf, "[libdefaults]", "udp_preference_limit = 1")
-	const times = 5
-	for i := range times {
-		at := time.Now()
-		if trace := traced(t, c, "ada"); !strings.Contains(trace, "TCP connection") || strings.Contains(trace, "UDP request") {
-			t.Errorf("not by TCP:\n%s", trace)
-		}
-		// Behind the slow ones it would take until they are closed.
-		if took := time.Since(at); took > 8*time.Second {
-			t.Errorf("a sign-in took %v", took)
-		}
-		// Another octet does not make the time longer.
-		for _, c := range conns[i*slow/times : (i+1)*slow/times] {
-			_, _ = c.Write([]byte{0})
-		}
-	}
-	for _, c := range conns {
-		_ = c.SetReadDeadline(time.Now().Add(harness.Patience))
-		if n, err := c.Read(make([]byte, 1)); n != 0 || os.IsTimeout(err) {
-			t.Fatalf("a slow connection got %d octets, %v", n, err)
-		}
-	}
-	if took := time.Since(began); took > harness.Patience {
-		t.Errorf("the last slow connection was closed after %v", took)
-	}
-	harness.WaitFor(t, "the descriptors to be given back", func() error {
-		if n := metrics(t, s)["process_open_fds"]; n > before["process_open_fds"]+20 {
-			return fmt.Errorf("%v are open", n)
-		}
-		return nil
-	})
 }
 
 // alone runs the test in a network namespace that has nothing but what setup
@@ -210,6 +153,7 @@ func alone(t *testing.T, setup ...string) bool {
 
 // TestIPv6Only: there is no other address than an IPv6 one.
 func TestIPv6Only(t *testing.T) {
+	t.Parallel()
 	if !alone(t, "link set lo up", "addr flush dev lo scope host", "-6 addr add fd00:5::1/128 dev lo nodad") {
 		return
 	}
@@ -235,6 +179,7 @@ func TestIPv6Only(t *testing.T) {
 // TestShortFrames: frames of 576 octets. Answers that fit a datagram come in parts,
 // others by TCP.
 func TestShortFrames(t *testing.T) {
+	t.Parallel()
 	if !alone(t, "link set lo mtu 576 up") {
 		return
 	}
