@@ -4,7 +4,8 @@
 //
 //	relay_test.go    what stands between clients and the service: it loses datagrams
 //	                 and keeps a record
-//	network_test.go  sign-ins with loss, short frames, IPv6 alone, slow connections
+//	network_test.go  sign-ins with loss, short frames, IPv6 alone
+//	slow_test.go     sign-ins beside slow connections to every port
 //	mutate_test.go   from one message to a broken one
 //	mutants_test.go  many of those, against every way into the KDC
 //	hostile_test.go  what has ended other people's KDCs
