@@ -40,6 +40,24 @@ func (s *Settings) Expired(now time.Time) bool {
 	return s != nil && !s.Expires.IsZero() && !now.Before(s.Expires)
 }
 
+// Until returns when the account may be signed in no longer: with the next hour
+// that is not its own, or with the account. The zero time is never.
+func (s *Settings) Until(now time.Time) time.Time {
+	if s.Hours != nil {
+		hour := now.UTC().Truncate(time.Hour)
+		for range 7 * 24 {
+			if !s.allowed(hour) {
+				if s.Expires.IsZero() || hour.Before(s.Expires) {
+					return hour
+				}
+				break
+			}
+			hour = hour.Add(time.Hour)
+		}
+	}
+	return s.Expires
+}
+
 func (s *Settings) allowed(now time.Time) bool {
 	hour := int(now.Weekday())*24 + now.Hour()
 	return s.Hours[hour/8]&(1<<(hour%8)) != 0

@@ -75,7 +75,7 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 		e.SName = x.k.tgs
 	}
 	if x.fast != nil && code != krb5.ErrResponseTooBig { // that one is for the transport
-		e.EData = nil
+		e.EData = nil // no NTSTATUS either: AD says none inside FAST
 		if data, err := x.armorError(&e, methods); err == nil {
 			e.EData = data
 		}

@@ -1,6 +1,8 @@
 package kdc
 
 import (
+	"time"
+
 	"skyrealm/domain"
 	"skyrealm/krb5"
 	"skyrealm/krb5/pac"
@@ -56,9 +58,15 @@ func (x *exchange) moreSIDs(logon *pac.LogonInfo, m *domain.Membership) {
 	logon.ExtraSIDs = x.extraSIDs
 }
 
-// settings fills in where a Windows machine finds the profile, and when it has
-// to end the session.
-func settings(logon *pac.LogonInfo, s *domain.Settings) {
+// settings fills in where a Windows machine finds the profile, and when the person
+// is to leave ([MS-KILE] §3.3.5.6.4.1) and has to.
+//
+// DIVERGES: AD adds its domain's forceLogoff, which is never, to either. Here a
+// session ends with its account.
+func settings(logon *pac.LogonInfo, s *domain.Settings, now time.Time) {
+	if t := s.Until(now); !t.IsZero() {
+		logon.LogoffTime = pac.FileTimeOf(t)
+	}
 	logon.HomeDirectory, logon.HomeDirectoryDrive = s.HomeDirectory, s.HomeDrive
 	logon.ProfilePath, logon.LogonScript = s.ProfilePath, s.ScriptPath
 	if !s.Expires.IsZero() {

@@ -83,7 +83,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 		return err
 	}
 	if o.Settings != nil {
-		settings(&logon, o.Settings)
+		settings(&logon, o.Settings, x.now)
 	}
 	client := pac.ClientInfo{AuthTime: x.ticket.AuthTime, Name: pacName(x.cname)}
 	upn := pac.UPNDNSInfo{UPN: o.UPN, DNSDomain: x.k.realm, SAM: o.SAM, SID: o.SID}

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"bytes"
 	"strconv"
 	"testing"
 	"time"
@@ -85,6 +86,51 @@ func TestExtendedErrors(t *testing.T) {
 	for _, q := range []*krb5.KDCReq{w.asReq("alice"), w.proven("alice", etype.AES256SHA1)} {
 		if got := status(t, w.refused(w.send(q), krb5.ErrClientRevoked)); got != 0xC0000234 {
 			t.Errorf("locked: status %x", got)
+		}
+	}
+	// Inside FAST the error alone.
+	a := w.armor(w.login("WS1$"))
+	if _, r := a.refused(w.sendRaw(a.wrap(w.asReq("alice"))), krb5.ErrClientRevoked); len(r.PAData) != 1 {
+		t.Errorf("padata %+v", r.PAData)
+	}
+}
+
+// TestLogoffTime ([MS-KILE] §3.3.5.6.4.1): the next hour that is not the account's, or
+// its end.
+func TestLogoffTime(t *testing.T) {
+	all := bytes.Repeat([]byte{0xff}, 21)
+	without := func(day, hour int) []byte {
+		b := bytes.Clone(all)
+		b[(day*24+hour)/8] &^= 1 << ((day*24 + hour) % 8)
+		return b
+	}
+	noon := testNow.Truncate(time.Hour)
+	for name, c := range map[string]struct {
+		hours   []byte
+		expires time.Time
+		expect  time.Time // zero: never
+	}{
+		"neither":                  {all, time.Time{}, time.Time{}},
+		"the next hour":            {without(6, 13), time.Time{}, noon.Add(time.Hour)},
+		"midnight":                 {without(0, 0), time.Time{}, noon.Add(12 * time.Hour)},
+		"an hour ago":              {without(6, 11), time.Time{}, noon.Add(167 * time.Hour)},
+		"the account's end":        {all, noon.Add(90 * time.Minute), noon.Add(90 * time.Minute)},
+		"the account's end before": {without(6, 14), noon.Add(90 * time.Minute), noon.Add(90 * time.Minute)},
+		"the hour before":          {without(6, 13), noon.Add(90 * time.Minute), noon.Add(time.Hour)},
+	} {
+		w := newWorld(t)
+		w.change("alice", func(r *domain.Record) {
+			r.Attrs = map[string][][]byte{"logonHours": {c.hours}, "homeDrive": {[]byte("H:")}}
+			if !c.expires.IsZero() {
+				r.Attrs["accountExpires"] = [][]byte{strconv.AppendInt(nil, domain.FileTime(c.expires), 10)}
+			}
+		})
+		want := pac.Never
+		if !c.expect.IsZero() {
+			want = pac.FileTimeOf(c.expect)
+		}
+		if got := w.pacOf(w.tgs(w.tgsReq(w.login("alice"), webSPN)), "web").Logon.LogoffTime; got != want {
+			t.Errorf("%s: %v, expect %v", name, got.Time(), c.expect)
 		}
 	}
 }

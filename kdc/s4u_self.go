@@ -62,6 +62,11 @@ func (x *exchange) toSelf(forUser, byID []byte) error {
 	if o.Settings.Expired(x.now) {
 		return refuseStatus(krb5.ErrClientRevoked, statusAccountExpired, "client account expired")
 	}
+	// A service that signs the person in, and does not only look up the groups, asks
+	// for this ([MS-SFU] §2.2.2).
+	if answer != nil && answer.Options&krb5.S4UCheckLogonHours != 0 && o.Settings.Refuses(x.now, "") == domain.OutOfHours {
+		return refuseStatus(krb5.ErrClientRevoked, statusInvalidLogonHours, "client outside of its logon hours")
+	}
 	// Who may pass people on to some services must have seen them, unless it is
 	// trusted to do without. Who may pass them on to none by its own account
 	// gets a ticket that a target can let it use ([MS-SFU] §3.2.5.1.3).

@@ -275,6 +275,10 @@ func TestS4U2SelfRefusals(t *testing.T) {
 		"id of another nonce":                    {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Nonce++ }), krb5.ErrModified},
 		"id of nobody":                           {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Name = krb5.PrincipalName{} }), krb5.ErrCPrincipalUnknown},
 		"id by certificate, where none signs in": {id(func(_ *world, _ *tgsReq, u *krb5.S4UX509User) { u.Certificate = []byte("alice's") }), krb5.ErrPADataTypeNoSupp},
+		"outside of the hours": {id(func(w *world, _ *tgsReq, u *krb5.S4UX509User) {
+			w.change("alice", func(r *domain.Record) { r.Attrs = map[string][][]byte{"logonHours": {make([]byte, 21)}} })
+			u.Options = krb5.S4UCheckLogonHours
+		}), krb5.ErrClientRevoked},
 		"id malformed": {func(_ *world, q *tgsReq) {
 			q.padata = krb5.MethodData{{Type: krb5.PAS4UX509User, Value: []byte("junk")}}
 		}, krb5.ErrGeneric},
@@ -303,8 +307,12 @@ func TestS4U2SelfRefusals(t *testing.T) {
 			w.tgs(w.selfReq(w.login("WS1$"), "WS1$", "müller")) // and a good one afterwards
 		})
 	}
-	// A person is no service.
+	// Hours are for those who are signed in, and the service says whether that is so.
 	w := s4uWorld(t)
+	w.change("alice", func(r *domain.Record) { r.Attrs = map[string][][]byte{"logonHours": {make([]byte, 21)}} })
+	w.tgs(w.selfReq(w.login("web"), webSPN, "alice"))
+	// A person is no service.
+	w = s4uWorld(t)
 	w.refused(w.sendRaw(w.encode(w.selfReq(w.login("fay"), "fay", "alice"))), krb5.ErrMustUseUser2User)
 }
 

@@ -54,6 +54,7 @@ var guards = []guard{
 	{"S4U2Self certificate's SID", "kdc/certificate.go", `"a certificate for another SID"`, "TestS4U2SelfByCertificateRefused"},
 	{"S4U2Self two names", "kdc/s4u_self.go", `"two names for one person"`, "TestS4U2SelfRefusals"},
 	{"S4U2Self disabled", "kdc/s4u_self.go", `"client disabled"`, "TestS4U2SelfRefusals"},
+	{"S4U2Self hours", "kdc/s4u_self.go", `"client outside of its logon hours"`, "TestS4U2SelfRefusals"},
 	{"S4U2Self realm", "kdc/s4u_self.go", `"S4U2Self for another realm's client"`, "TestS4U2SelfRefusals"},
 	{"T07 not trusted", "kdc/s4u_self.go", `front.Delegates() && !front.TrustedToAuth()`, "TestS4U2SelfForwardable"},
 	{"T07 sensitive", "kdc/s4u.go", `!x.k.Replica.Delegable(o)`, "TestS4U2ProxyRefusals"},
