@@ -207,6 +207,10 @@ func (r *Ring) named(b []byte) (*ringEntry, error) {
 	return nil, fmt.Errorf("%w: %s", ErrUnknownKey, hex.EncodeToString(id[:]))
 }
 
+// Derive makes a secret for another use, which the label names, of 32 bytes. It is
+// made with the oldest key, and so stays when a key is added.
+func (r *Ring) Derive(label string) []byte { return r.keys[0].hmac("skyrealm ring secret", label) }
+
 // Proof is for the database: a start with another ring is noticed by CheckProof
 // before the first row fails to open. It is made with the sealing key and tells
 // nothing about it.

@@ -239,3 +239,29 @@ func FuzzRingOpen(f *testing.F) {
 		}
 	})
 }
+
+// A derived secret is the same for as long as the oldest key is there, and others'
+// uses have others.
+func TestRingDerive(t *testing.T) {
+	old, err := NewRing(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := NewRing(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := ParseRing(append(old.Marshal(), added.Marshal()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := old.Derive("a")
+	switch {
+	case len(a) != 32:
+		t.Errorf("%d bytes", len(a))
+	case !bytes.Equal(a, both.Derive("a")):
+		t.Error("it changes when a key is added")
+	case bytes.Equal(a, old.Derive("b")), bytes.Equal(a, added.Derive("a")), bytes.Contains(old.Proof("a"), a):
+		t.Error("it is another's too")
+	}
+}

@@ -78,7 +78,7 @@ func (r *Replica) Authenticate(ctx context.Context, now time.Time, name, passwor
 		}
 		return o, o.MaySignIn(r.Policy(), now)
 	case o == nil:
-		l.Nobody(ctx, name)
+		return nil, r.wrongName(ctx, name)
 	case o.Secrets.WasPassword(hash):
 		if l.IsLocked(o) {
 			return o, AccountLocked
@@ -103,4 +103,18 @@ func (o *Object) MaySignIn(p *Policy, now time.Time) error {
 		return PasswordOld
 	}
 	return nil
+}
+
+// wrongName counts a password for a name that nobody has.
+func (r *Replica) wrongName(ctx context.Context, name string) error {
+	if r.Decoys != nil {
+		if o := r.Decoys.Named(name); o != nil {
+			if err := r.Lockout.Wrong(ctx, o, 0); err != nil {
+				return err
+			}
+			return BadCredentials
+		}
+	}
+	r.Lockout.Nobody(ctx, name)
+	return BadCredentials
 }

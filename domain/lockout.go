@@ -2,6 +2,7 @@ package domain
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"math"
 	"sync"
@@ -13,6 +14,8 @@ import (
 // account under the domain's [Policy]. Every edge that verifies a password calls
 // it: [Lockout.Right] or [Lockout.Wrong] with what came out, before anybody is
 // told. A nil Lockout counts nothing.
+//
+// A decoy is locked as an account is, but in this process alone: no row tells of it.
 //
 // What it promises is about answers. However many guesses come at once, and to
 // however many replicas, Threshold of them are told "wrong", and all others
@@ -34,6 +37,7 @@ type Lockout struct {
 
 	n        atomic.Int64 // accounts that ever had a wrong password
 	accounts table[ID, *guesses]
+	made     madeUp
 	decoys   [decoys]sync.Mutex
 
 	once   sync.Once
@@ -98,6 +102,7 @@ type GuessStore interface {
 
 // guesses is one account's state in this process.
 type guesses struct {
+	made    bool         // of a decoy: no database hears of it
 	turn    sync.Mutex   // one wrong password at a time
 	waiting atomic.Int32 // those that have it, or wait for it
 
@@ -118,7 +123,13 @@ func (g *guesses) lockedAt(o *Object, now time.Duration) bool {
 }
 
 func (l *Lockout) get(o *Object) *guesses {
-	if l == nil || l.n.Load() == 0 {
+	if l == nil {
+		return nil
+	}
+	if o.IsDecoy() {
+		return l.made.get(o.GUID)
+	}
+	if l.n.Load() == 0 {
 		return nil
 	}
 	g, _ := l.accounts.get(o.GUID)
@@ -192,7 +203,12 @@ func (l *Lockout) Wrong(ctx context.Context, o *Object, proof uint64) error {
 		return nil
 	}
 	l.init()
-	g := l.make(o.GUID)
+	var g *guesses
+	if o.IsDecoy() {
+		g = l.made.make(o.GUID)
+	} else {
+		g = l.make(o.GUID)
+	}
 	g.waiting.Add(1)
 	defer g.waiting.Add(-1)
 	g.turn.Lock()
@@ -212,10 +228,14 @@ func (l *Lockout) Wrong(ctx context.Context, o *Object, proof uint64) error {
 
 	// 2. Count it, with all replicas or alone.
 	p := l.Replica.Policy()
-	row, err := l.ask(ctx, Guesses{Account: o.GUID, KVNO: kvno, N: 1, Threshold: p.Threshold})
+	add := Guesses{Account: o.GUID, KVNO: kvno, N: 1, Threshold: p.Threshold}
+	if g.made { // for the time that it takes; see Nobody
+		add = Guesses{Account: decoy(uint32(binary.BigEndian.Uint16(o.GUID[:]) % decoys)), N: 1}
+	}
+	row, err := l.ask(ctx, add)
 	g.mu.Lock()
 	now := l.Elapsed()
-	if err != nil {
+	if err != nil || g.made {
 		row = g.alone(l, o.GUID, kvno, p, now)
 	} else {
 		g.take(&row, now)
@@ -231,7 +251,7 @@ func (l *Lockout) Wrong(ctx context.Context, o *Object, proof uint64) error {
 	if !row.Counted {
 		return AccountLocked
 	}
-	if locked {
+	if locked && !g.made {
 		l.Log.Warn("account locked out", "account", o.SAM, "rid", o.RID, "wrong", row.Count)
 		if l.OnLock != nil {
 			l.OnLock(o)
@@ -243,9 +263,9 @@ func (l *Lockout) Wrong(ctx context.Context, o *Object, proof uint64) error {
 // decoys is how many rows stand for the names that nobody has.
 const decoys = 1024
 
-// Nobody is told of a password for a name that no account has. It costs what
-// Wrong does, so that the time of an answer does not tell names (W05), and
-// leaves a number in one of a few rows that nobody reads.
+// Nobody is told of a password for a name that neither an account nor a decoy has.
+// It costs what Wrong does, so that the time of an answer does not tell names
+// (W05), and leaves a number in one of a few rows that nobody reads.
 func (l *Lockout) Nobody(ctx context.Context, name string) {
 	if l == nil {
 		return

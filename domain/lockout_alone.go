@@ -93,7 +93,7 @@ func (g *guesses) alone(l *Lockout, id ID, kvno uint32, p *Policy, now time.Dura
 
 // owe notes what the database has to be told. The caller holds g.mu.
 func (g *guesses) owe(l *Lockout, add Guesses) {
-	if l.Store == nil { // nobody will ever be told: the row is all there is
+	if l.Store == nil || g.made { // nobody will ever be told: the row is all there is
 		g.row.Count += add.N
 		return
 	}

@@ -73,6 +73,11 @@ func (o *Object) Disabled() bool { return o.UAC&UACDisabled != 0 }
 // SignsIn reports whether the object is an account.
 func (o *Object) SignsIn() bool { return o.Kind == User || o.Kind == Computer }
 
+// HasKeys reports whether there is any form of the account's password.
+func (o *Object) HasKeys() bool {
+	return len(o.Secrets.Current.Keys) > 0 || !o.Secrets.Current.NT.IsZero()
+}
+
 // MustChange reports whether the password has to be changed before it is used.
 func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.IsZero() }
 

@@ -26,6 +26,9 @@ type Replica struct {
 	// none.
 	Lockout *Lockout
 	Audit   *Audit // takes what becomes of sign-ins; nil: nobody reads of it
+	// Decoys stand for names that nobody has. Set them before the first Apply; nil:
+	// whoever asks learns that there is no such account.
+	Decoys *Decoys
 
 	byGUID *index[ID, Object]
 	byKey  *index[ID, Object]
@@ -161,6 +164,7 @@ func (r *Replica) Apply(records []Record, upTo tenant.USN) error {
 		// The caches of group closures hold for one epoch.
 		r.epoch.Add(1)
 		r.view.Store(v)
+		r.Decoys.publish()
 	}
 
 	r.mu.Lock()
@@ -231,6 +235,7 @@ func (r *Replica) apply(v *view, rec *Record) error {
 
 // learn puts the object under all of its names.
 func (r *Replica) learn(v *view, o *Object) {
+	r.Decoys.count(o, 1)
 	r.byGUID.put(o)
 	r.byKey.put(o)
 	r.byDN.put(o)
@@ -259,6 +264,7 @@ func (r *Replica) learn(v *view, o *Object) {
 // forget takes the object from under its names, but not from under those that
 // another, or a newer state of its own, has taken since.
 func (r *Replica) forget(v *view, o *Object) {
+	r.Decoys.count(o, -1)
 	if now, ok := v.tree.Get(o); ok && now == o {
 		v.tree.Delete(o)
 	}

@@ -21,7 +21,7 @@ func (x *exchange) anonymousAS() ([]byte, error) {
 		return nil, refuse(krb5.ErrCPrincipalUnknown, "no anonymous tickets here")
 	}
 	x.cname, x.crealm = anonymous, anonymousRealm
-	if err := x.findService(); err != nil {
+	if err := x.findService(); err != nil && x.k.Replica.Decoys == nil { // else it tells of accounts
 		return nil, err
 	}
 	if !x.service.tgs {

@@ -25,13 +25,24 @@ func (x *exchange) as() ([]byte, error) {
 	if err := x.findClient(); err != nil {
 		return nil, err
 	}
-	if err := x.findService(); err != nil {
-		return nil, err
+	unfit, hide := x.findService(), x.k.Replica.Decoys != nil
+	if unfit != nil && !hide {
+		return nil, unfit
 	}
 
 	// 4. Does the sender know the password?
 	if err := x.preauthenticate(); err != nil {
 		return nil, err
+	}
+	if hide {
+		// Not before: each of these tells that there is an account, the service's or
+		// the client's.
+		if err := x.checkClient(); err != nil {
+			return nil, err
+		}
+		if unfit != nil {
+			return nil, unfit
+		}
 	}
 	// A weak key is refused to who asked for more protection than others
 	// ([MS-KILE] §3.3.5.6).

@@ -16,11 +16,21 @@ func (x *exchange) audit(code krb5.ErrorCode) {
 	}
 	e := domain.Event{ID: domain.EventTGT, At: x.now, Options: uint32(x.req.Options), EType: -1, Status: uint32(code),
 		PreAuth: x.preAuth, From: x.from}
+	decoy := x.client != nil && x.client.IsDecoy()
+	if decoy { // whatever the client was told
+		e.Status = uint32(krb5.ErrCPrincipalUnknown)
+	}
 	switch code {
-	case krb5.ErrPreauthRequired, krb5.ErrMorePreauthRequired, krb5.ErrResponseTooBig, krb5.ErrPreauthExpired:
+	case krb5.ErrPreauthRequired, krb5.ErrMorePreauthRequired, krb5.ErrPreauthExpired:
+		if !decoy {
+			return
+		}
+	case krb5.ErrResponseTooBig:
 		return
 	case krb5.ErrPreauthFailed, krb5.ErrKeyExpired:
-		e.ID = domain.EventPreAuthFailed
+		if !decoy {
+			e.ID = domain.EventPreAuthFailed
+		}
 	}
 	if x.req.MsgType == krb5.MsgTGSReq {
 		e.ID = domain.EventServiceTicket
@@ -28,7 +38,7 @@ func (x *exchange) audit(code krb5.ErrorCode) {
 			e.ID = domain.EventRenewed
 		}
 	}
-	if o := x.client; o != nil {
+	if o := x.client; o != nil && !decoy {
 		e.Account, e.RID = o.SAM, o.RID
 	} else {
 		e.Account = strings.Clone(shown(x.clientName()))

@@ -132,7 +132,11 @@ func (x *exchange) cookieContext(kind int32) []byte {
 		b[len(b)-1] = 1
 	}
 	if x.client != nil {
-		return binary.BigEndian.AppendUint32(append(b, 'A'), x.client.RID)
+		b = binary.BigEndian.AppendUint32(append(b, 'A'), x.client.RID)
+		if x.client.IsDecoy() { // which has none
+			b = append(b, x.client.GUID[:]...)
+		}
+		return b
 	}
 	b = append(b, 'N')
 	for _, c := range x.req.CName.Name {

@@ -7,6 +7,7 @@
 //	kdc.go              the KDC, its policy, one request from bytes to bytes
 //	as.go, tgs.go       the two exchanges
 //	principal.go        names to accounts
+//	hide.go             who asks for names that nobody has, and does not hear of it
 //	preauth.go          what a client is asked to prove, and preauth_*.go how
 //	certificate.go      whose certificates sign whom in
 //	anonymous.go        tickets for nobody

@@ -59,7 +59,7 @@ func (x *exchange) refuse(ctx context.Context, err error) []byte {
 	if x.k.Log.Enabled(ctx, level) {
 		x.k.Log.LogAttrs(ctx, level, "kdc: request refused",
 			slog.String("code", code.String()),
-			slog.String("why", why),
+			slog.String("why", x.truth(why)),
 			slog.String("exchange", x.kind()),
 			slog.String("client", shown(x.clientName())),
 			slog.String("service", shown(x.req.SName.String())),

@@ -77,7 +77,9 @@ type world struct {
 //	web       a service account with the name HTTP/web.…
 //	old       a service account with an NT hash only
 //	WS1$      a computer with the name HOST/ws1.…
-func newWorld(t testing.TB) *world {
+//
+// prepare is for a replica that is not to be the usual one.
+func newWorld(t testing.TB, prepare ...func(*domain.Replica)) *world {
 	t.Helper()
 	w := &world{t: t, rand: &stream{}, now: testNow, rid: 1100}
 	tid, err := tenant.NewID(w.rand)
@@ -93,6 +95,9 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.rep = domain.NewReplica(info)
+	for _, p := range prepare {
+		p(w.rep)
+	}
 	for _, r := range records {
 		if r.RDN == domain.OUUsers {
 			w.ou = r.GUID

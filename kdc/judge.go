@@ -18,6 +18,9 @@ var errLater = errors.New("kdc: the answer comes later")
 func (x *exchange) judge(m *mechanism, value []byte) error {
 	x.preAuth = m.kind
 	err := m.prove(x, value)
+	if err == nil && x.client.IsDecoy() {
+		err = errWrong // nobody knows its keys, and if somebody does
+	}
 	switch {
 	case err == nil:
 		if x.mayNotWait && x.k.Replica.Lockout.Busy(x.client, true) {
@@ -34,14 +37,14 @@ func (x *exchange) judge(m *mechanism, value []byte) error {
 	// Whoever has the last password or the one before guesses at nothing: a
 	// telephone that was not told yet must not lock its owner out. In SPAKE
 	// nobody can tell: what the client says is bound to the key of the challenge.
-	earlier := false
+	earlier, secrets := false, x.secrets
 	for i := range x.client.Secrets.History {
 		x.secrets = &x.client.Secrets.History[i]
 		if earlier = m.prove(x, value) == nil; earlier {
 			break
 		}
 	}
-	x.secrets, x.proof, x.repPAData = &x.client.Secrets.Current, nil, x.repPAData[:0]
+	x.secrets, x.proof, x.repPAData = secrets, nil, x.repPAData[:0]
 	l := x.k.Replica.Lockout
 	switch {
 	case earlier && l.IsLocked(x.client):

@@ -3,6 +3,7 @@ package kdc
 import (
 	"strings"
 
+	"skyrealm/cred"
 	"skyrealm/domain"
 	"skyrealm/krb5"
 )
@@ -22,40 +23,47 @@ func (x *exchange) findClient() error {
 	if err != nil {
 		return err
 	}
+	decoys, secrets := x.k.Replica.Decoys, (*cred.Legacy)(nil)
+	if decoys == nil {
+		secrets = &o.Secrets.Current
+	} else if o, secrets = standIn(decoys, name, o); o == nil {
+		return refuse(krb5.ErrCPrincipalUnknown, "no account has such a name")
+	}
 	// Nobody signs in as the krbtgt, enabled or not: a ticket in its name would
 	// be believed by whatever trusts the KDC.
-	if o.Disabled() || o.RID == domain.RIDKrbtgt {
+	if o.Disabled() && decoys == nil || o.RID == domain.RIDKrbtgt {
 		return refuseStatus(krb5.ErrClientRevoked, statusAccountDisabled, "client disabled")
 	}
+	x.client, x.secrets, x.cname = o, secrets, name
 	// A right password would do as little: nobody is told which it was.
 	if x.k.Replica.Lockout.IsLocked(o) {
 		return errLocked
 	}
-	x.client, x.secrets, x.cname = o, &o.Secrets.Current, name
 	// RFC 6806 §5: the name of the account itself, where the client can take
 	// it; one that sends an enterprise name always can.
-	if x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal || name.Type == krb5.NTX500Principal {
+	if (x.req.Options&krb5.OptCanonicalize != 0 || name.Type == krb5.NTEnterprise || name.Type == krb5.NTMSPrincipal || name.Type == krb5.NTX500Principal) && !o.IsDecoy() {
 		x.cname = krb5.Principal(krb5.NTPrincipal, o.SAM)
 	}
-	if o.Settings != nil {
+	if o.Settings != nil && decoys == nil {
 		return x.checkRestrictions()
 	}
 	return nil
 }
 
-// clientOf finds the account that an AS-REQ is about. Before S4U2Self by
-// certificate a service asks so whose that is, and in which realm ([MS-SFU]
-// §2.2.2): the name is the certificate's subject then, or empty.
+// clientOf finds the account that an AS-REQ is about, or nil where a decoy is to
+// answer. Before S4U2Self by certificate a service asks so whose that is, and in
+// which realm ([MS-SFU] §2.2.2): the name is the certificate's subject then, or empty.
 func (x *exchange) clientOf(name krb5.PrincipalName) (*domain.Object, error) {
 	if name.Type == krb5.NTX500Principal {
 		if cert, ok := x.req.PAData.Find(krb5.PAS4UX509User); ok {
 			return x.holderOf(cert, nil)
 		}
 	}
-	if o := x.k.clientByName(name); o != nil {
-		return o, nil
+	o := x.k.clientByName(name)
+	if o == nil && x.k.Replica.Decoys == nil {
+		return nil, refuse(krb5.ErrCPrincipalUnknown, "no such client")
 	}
-	return nil, refuse(krb5.ErrCPrincipalUnknown, "no such client")
+	return o, nil
 }
 
 // clientByName finds an account by the names that clients sign in with
@@ -126,7 +134,11 @@ func (x *exchange) wrongRealm() error {
 	if strings.IndexByte(upn, '@') < 0 {
 		upn += "@" + x.req.Realm
 	}
-	if o := x.k.Replica.ByUPN(upn); o != nil && o.SignsIn() {
+	if d := x.k.Replica.Decoys; d != nil {
+		if d.Suffix(upn) {
+			r.crealm = x.k.realm
+		}
+	} else if o := x.k.Replica.ByUPN(upn); o != nil && o.SignsIn() {
 		r.crealm = x.k.realm
 	}
 	return r

@@ -41,6 +41,7 @@ type serveCmd struct {
 	AllowGroup2      bool `help:"Let clients that sign in with certificates agree on keys with 1,024 bits." name:"allow-group-2" env:"SKYREALM_ALLOW_GROUP_2"`
 
 	RequireArmor bool `help:"Let people sign in inside FAST only." name:"require-armor" env:"SKYREALM_REQUIRE_ARMOR"`
+	HideUnknown  bool `help:"Answer Kerberos requests for names that nobody has as those for others, so that nobody learns who has an account." name:"hide-unknown" env:"SKYREALM_HIDE_UNKNOWN"`
 }
 
 func (c *serveCmd) Run(e *env) error {
@@ -80,6 +81,7 @@ type config struct {
 	allowGroup2          bool
 	maxUDPReply          int
 	requireArmor         bool
+	hideUnknown          bool
 	keepEvents           time.Duration
 	logItems             int
 }
@@ -91,7 +93,7 @@ func (c *serveCmd) config() (config, error) {
 	}
 	cfg := config{
 		data: data, database: c.Database, listen: c.Listen, alsoKnownAs: c.AlsoKnownAs, allowRC4: c.AllowRC4, maxUDPReply: c.MaxUDPReply,
-		requireFreshness: c.RequireFreshness, allowGroup2: c.AllowGroup2, requireArmor: c.RequireArmor,
+		requireFreshness: c.RequireFreshness, allowGroup2: c.AllowGroup2, requireArmor: c.RequireArmor, hideUnknown: c.HideUnknown,
 		tenantDomain: strings.ToLower(c.TenantDomain), domain: strings.ToLower(c.Domain),
 		keepEvents: c.KeepEvents, logItems: c.LogItems,
 	}

@@ -283,6 +283,9 @@ func (s *service) follow(ctx context.Context, founded bool) error {
 	}
 	if s.cfg.roles.domain {
 		s.rep = domain.NewReplica(s.info)
+		if s.cfg.hideUnknown {
+			s.rep.Decoys = domain.NewDecoys(s.info, s.keys.domainRing.Derive("decoys"))
+		}
 		began := time.Now()
 		s.rep.Lockout = &domain.Lockout{Replica: s.rep, Store: s.domain, Now: time.Now, Log: s.log.With("part", "lockout"),
 			Elapsed: func() time.Duration { return time.Since(began) }} // by the monotonic clock

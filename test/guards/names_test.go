@@ -1,6 +1,6 @@
 package guards
 
-// Names, lifetimes and PACs.
+// Names, those that nobody has too, lifetimes and PACs.
 func init() {
 	guards = append(guards,
 		guard{"K12 timestamp", "kdc/preauth_encts.go", `!x.current(ts.Time)`, "TestSkew"},
@@ -17,6 +17,14 @@ func init() {
 		guard{"account ended", "kdc/preauth_tgs.go", `o.Settings.Expired(x.now)`, "TestAccountEnds"},
 		guard{"token's room", "kdc/membership.go", `len(logon.Groups)+len(logon.ExtraSIDs)-asserted+len(logon.ResourceGroups) > maxSIDs`, "TestTooManyGroups"},
 		guard{"history of ours", "domain/groups.go", `d == info.SID`, "TestHistory"},
+		guard{"K11 nobody's keys", "kdc/judge.go", `err == nil && x.client.IsDecoy()`, "TestDecoySignsInWithNothing"},
+		guard{"K11 nobody's cookie", "kdc/cookie.go", `x.client.IsDecoy()`, "TestDecoySignsInWithNothing"},
+		guard{"K11 disabled", "kdc/hide.go", `"client disabled"`, "TestHiddenReasons"},
+		guard{"K11 restricted", "kdc/hide.go", `x.client.Settings != nil`, "TestHiddenReasons"},
+		guard{"K11 rows", "domain/lockout_alone.go", `g.made`, "TestDecoyLocksLikeAnAccount"},
+		guard{"K11 bounded", "domain/lockout_made.go", `t.n >= maxMadeUp`, "TestDecoysAreBounded"},
+		guard{"K11 sorts", "domain/decoy.go", `len(m) >= maxSorts`, "TestDecoySortsAreBounded"},
+		guard{"K11 long names", "domain/decoy.go", `long > maxDecoyName`, "TestDecoyNames"},
 		guard{"another domain's name", "kdc/principal.go", `!k.isRealm(name[:at])`, "TestNameForms"},
 	)
 }
