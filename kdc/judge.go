@@ -78,10 +78,10 @@ type postpone func(to netip.AddrPort, answer func() []byte) bool
 
 // later answers a request again, where it may wait. The reader of a socket must
 // not: a handful of wrong passwords would keep everybody from signing in.
-func (k *KDC) later(ctx context.Context, request []byte, from netip.AddrPort) {
+func (k *KDC) later(ctx context.Context, request []byte, from netip.AddrPort, tcp bool) {
 	aside, _ := ctx.Value(laterKey{}).(postpone)
 	raw := bytes.Clone(request)
-	if !aside(from, func() []byte { return k.Handle(context.WithValue(ctx, laterKey{}, nil), raw, from, false) }) {
+	if !aside(from, func() []byte { return k.Handle(context.WithValue(ctx, laterKey{}, nil), raw, from, tcp) }) {
 		k.Count.Dropped.Add(1)
 	}
 }

@@ -147,7 +147,7 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 	k.once.Do(k.init)
 	x := exchanges.Get().(*exchange)
 	x.begin(ctx, k, request, from)
-	x.mayNotWait = !tcp && ctx.Value(laterKey{}) != nil
+	x.mayNotWait = ctx.Value(laterKey{}) != nil
 	defer func() {
 		// The last defence: one request must not end the sign-ins of all. The
 		// exchange is left to the collector, and nothing of the request is
@@ -164,7 +164,7 @@ func (k *KDC) Handle(ctx context.Context, request []byte, from netip.AddrPort, t
 	reply, err := x.answer()
 	if err == errLater {
 		k.Count.AS.Add(^uint64(0)) // it is counted when it comes again
-		k.later(ctx, request, from)
+		k.later(ctx, request, from, tcp)
 		return nil
 	}
 	if err != nil {

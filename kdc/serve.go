@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -41,12 +42,14 @@ type Server struct {
 	tooLong func() []byte // answers a length that is none; nil: nothing does
 	readers int           // how many datagrams are answered at a time
 	batch   int           // datagrams that a reader takes at once, at most
+	quick   bool          // the handler heeds [postpone], so that readers answer connections too
 
 	udp *net.UDPConn
 	tcp *net.TCPListener
 
 	maxConns    int
 	requestTime time.Duration
+	idleTime    time.Duration
 
 	late     chan struct{} // room for answers that wait for something
 	crowd    chan struct{} // there are more datagrams than the reader who saw them can take
@@ -54,7 +57,7 @@ type Server struct {
 	idle     chan *tcpConn // for goroutines that have none
 
 	mu    sync.Mutex
-	conns list.List // of *tcpConn, the one that was idle longest in front
+	conns list.List // of connection, the one that was idle longest in front
 	done  bool
 }
 
@@ -64,7 +67,7 @@ func (k *KDC) Listen(addr string) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, readers: runtime.GOMAXPROCS(0), batch: udpBatch}
+	s := &Server{Handle: k.Handle, Log: log, Count: &k.Count, tooLong: k.fieldTooLong, readers: runtime.GOMAXPROCS(0), batch: udpBatch, quick: true}
 	if err := s.bind(addr); err != nil {
 		return nil, err
 	}
@@ -87,7 +90,7 @@ func (p *Kpasswd) Listen(addr string) (*Server, error) {
 }
 
 func (s *Server) bind(addr string) error {
-	s.maxConns, s.requestTime, s.late = MaxTCPConns, tcpRequestTime, make(chan struct{}, maxLate)
+	s.maxConns, s.requestTime, s.idleTime, s.late = MaxTCPConns, tcpRequestTime, tcpIdleTime, make(chan struct{}, maxLate)
 	s.crowd, s.stopping, s.idle = make(chan struct{}, 1), make(chan struct{}), make(chan *tcpConn)
 	at, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
@@ -136,7 +139,11 @@ func (s *Server) Serve(ctx context.Context) error {
 	for i := range s.readers {
 		readers.Go(func() { fail(s.serveUDP(udp, i == 0)) })
 	}
-	readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
+	if s.quick {
+		readers.Go(func() { fail(s.serveQuick(work, &conns)) })
+	} else {
+		readers.Go(func() { fail(s.acceptTCP(work, &conns)) })
+	}
 
 	var err error
 	select {
@@ -185,22 +192,48 @@ func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true
-	for e := s.conns.Front(); e != nil; e = e.Next() {
-		_ = e.Value.(*tcpConn).SetReadDeadline(time.Unix(1, 0))
-	}
+	s.each(connection.stop)
 }
 
 func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := s.conns.Front(); e != nil; e = e.Next() {
-		e.Value.(*tcpConn).Close()
+	s.each(connection.end)
+}
+
+// each calls do with every connection; s.mu is held.
+func (s *Server) each(do func(connection)) {
+	for e := s.conns.Front(); e != nil; {
+		next := e.Next() // it may leave
+		do(e.Value.(connection))
+		e = next
 	}
 }
 
+// connection is one of a Server's conns; its methods are called with mu held.
+type connection interface {
+	stop() // wait for no more requests
+	end()
+}
+
+// tcpConn is a connection with a goroutine that serves it.
 type tcpConn struct {
 	*net.TCPConn
 	place *list.Element
+	early []byte        // what was read of it before
+	first func() []byte // makes what is sent before anything is read, in its frame; may be nil
+}
+
+func (c *tcpConn) stop() { _ = c.SetReadDeadline(time.Unix(1, 0)) }
+func (c *tcpConn) end()  { c.Close() } // and its goroutine leaves
+
+func (c *tcpConn) Read(b []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(b, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
+	return c.TCPConn.Read(b)
 }
 
 func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
@@ -221,11 +254,16 @@ func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
 			c.Close()
 			return nil
 		}
-		select {
-		case s.idle <- conn:
-		default:
-			conns.Go(func() { s.serveConns(ctx, conn) })
-		}
+		s.start(ctx, conns, conn)
+	}
+}
+
+// start has a goroutine serve the connection.
+func (s *Server) start(ctx context.Context, running *sync.WaitGroup, c *tcpConn) {
+	select {
+	case s.idle <- c:
+	default:
+		running.Go(func() { s.serveConns(ctx, c) })
 	}
 }
 
@@ -252,27 +290,30 @@ func (s *Server) serveConns(ctx context.Context, conn *tcpConn) {
 // slowest of them and nobody else.
 func (s *Server) enter(c *tcpConn) bool {
 	s.mu.Lock()
-	full := s.conns.Len() >= s.maxConns
-	done := s.done
-	if !done {
-		c.place = s.conns.PushBack(c)
-		s.Count.TCPOpen.Add(1)
+	defer s.mu.Unlock()
+	if s.done {
+		return false
 	}
-	s.mu.Unlock()
-	if full && !done {
-		s.closeOldest()
+	if s.conns.Len() >= s.maxConns {
+		s.endOldest()
 	}
-	return !done
+	c.place = s.conns.PushBack(c)
+	s.Count.TCPOpen.Add(1)
+	return true
 }
 
 // closeOldest ends the connection that has been quiet longest.
 func (s *Server) closeOldest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.endOldest()
+}
+
+func (s *Server) endOldest() {
 	if e := s.conns.Front(); e != nil {
 		s.Count.TCPCrowdedOut.Add(1)
-		e.Value.(*tcpConn).Close()
-		s.conns.MoveToBack(e) // not the same one twice; it leaves by itself
+		s.conns.MoveToBack(e) // not the same one twice, where it takes a while to leave
+		e.Value.(connection).end()
 	}
 }
 
@@ -307,10 +348,15 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(c)
 	defer func() { r.Reset(nil); readers.Put(r) }()
+	if c.first != nil {
+		if framed := c.first(); framed == nil || !s.write(c, framed) {
+			return
+		}
+	}
 	var head [4]byte
 	var buf []byte
 	for {
-		if !s.until(c, tcpIdleTime) {
+		if !s.until(c, s.idleTime) {
 			return
 		}
 		if _, err := r.Peek(1); err != nil {
@@ -328,7 +374,7 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 		if n > MaxTCPMessage {
 			s.Count.Dropped.Add(1)
 			if s.tooLong != nil {
-				s.write(c, s.tooLong())
+				s.write(c, appendFrame(nil, s.tooLong()))
 			}
 			return
 		}
@@ -337,10 +383,16 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 			return
 		}
 		reply := s.Handle(ctx, buf, from, true)
-		if reply == nil || !s.write(c, reply) {
+		if reply == nil || !s.write(c, appendFrame(nil, reply)) {
 			return
 		}
 	}
+}
+
+// appendFrame appends a message with its length in front.
+func appendFrame(to, message []byte) []byte {
+	to = slices.Grow(to, 4+len(message))
+	return append(binary.BigEndian.AppendUint32(to, uint32(len(message))), message...)
 }
 
 // whole reports whether all of a request is there.
@@ -368,13 +420,10 @@ func readAll(r io.Reader, buf []byte, n int) ([]byte, error) {
 	return buf, nil
 }
 
-func (s *Server) write(c *tcpConn, reply []byte) bool {
+func (s *Server) write(c *tcpConn, framed []byte) bool {
 	if err := c.SetWriteDeadline(time.Now().Add(tcpRequestTime)); err != nil {
 		return false
 	}
-	framed := make([]byte, 4+len(reply))
-	binary.BigEndian.PutUint32(framed, uint32(len(reply)))
-	copy(framed[4:], reply)
 	_, err := c.Write(framed)
 	return err == nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 )
 
 // udpBatch is one where there is no call for more.
@@ -38,4 +39,9 @@ func (s *Server) serveUDP(ctx context.Context, _ bool) error {
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
+}
+
+// serveQuick is acceptTCP where there is nothing quicker.
+func (s *Server) serveQuick(ctx context.Context, conns *sync.WaitGroup) error {
+	return s.acceptTCP(ctx, conns)
 }
