@@ -17,7 +17,11 @@ func TestKrbtgtAges(t *testing.T) {
 		if err := h.prov.Age(h.ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.follow.CatchUp(h.ctx); err != nil {
+		rec, err := h.store.Record(h.ctx, h.rep.ByRID(domain.RIDKrbtgt).GUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.rep.Wait(h.ctx, rec.USN); err != nil { // the follower runs
 			t.Fatal(err)
 		}
 		return h.rep.ByRID(domain.RIDKrbtgt).Secrets
