@@ -85,7 +85,7 @@ func (x *hostile) halfDone(t *testing.T) {
 	if n := answered.Load(); n != total {
 		t.Errorf("%d of %d were answered", n, total)
 	}
-	// The collector's next goal is twice what was live at the last one. A state is a
+	// The collector's next goal is twice what was live at the last one, as GOGC is 100. A state is a
 	// hundred octets at least, and every eighth is of SPAKE.
 	const goal, resident = "go_memstats_next_gc_bytes", "process_resident_memory_bytes"
 	if kept := (after[goal] - before[goal]) / 2; kept > 25*total {

@@ -13,20 +13,23 @@ import (
 	"skyrealm/test/harness"
 )
 
-// TestHostile sends what has ended other people's KDCs, by UDP, TCP and HTTPS: each
-// is answered or dropped, the service goes on, and so does kinit (trust.md K01, K02,
-// K06, K09).
+// TestHostile sends what has ended other people's KDCs, by UDP, TCP and HTTPS, what
+// wears them out, and what somebody else has sent: each is answered or dropped, the
+// service goes on, and so does kinit (trust.md K01, K02, K06, K09, K13).
 func TestHostile(t *testing.T) {
-	s := start(t)
+	t.Setenv("GOGC", "100") // garbage is not to hide what is kept
+	database := harness.Database(t)
+	s := start(t, "--database", database)
 	// A request that is broken in the right place is a wrong password.
 	if out, err := s.Skyrealm(t.Context(), nil, "domain", "policy", "--lockout-threshold", "0"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	x := &hostile{s: s, said: conversation(t, s)}
+	x := &hostile{s: s, database: database, said: conversation(t, s)}
 	for _, test := range []struct {
 		name string
 		run  func(*hostile, *testing.T)
 	}{
+		{"replayed", (*hostile).replayed},
 		{"nested", (*hostile).nested},
 		{"wrong tags", (*hostile).wrongTags},
 		{"truncated", (*hostile).truncated},
@@ -52,9 +55,10 @@ func TestHostile(t *testing.T) {
 
 // hostile is a service with requests that it has answered.
 type hostile struct {
-	s    *harness.Server
-	said [][]byte // the first is an AS-REQ without pre-authentication
-	slow time.Duration
+	s        *harness.Server
+	database string
+	said     [][]byte // the first is an AS-REQ without pre-authentication
+	slow     time.Duration
 }
 
 // conversation is what clients have said to this service: a sign-in by SPAKE, one
