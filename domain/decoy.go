@@ -104,6 +104,12 @@ func NewDecoys(info Info, secret []byte) *Decoys {
 // IsDecoy reports whether the account is nobody's.
 func (o *Object) IsDecoy() bool { return o.RID == 0 }
 
+// Someone returns an account or a group that has nothing to do with a decoy, or nil.
+// Who has looked at it has waited as long for memory as for an account.
+func (r *Replica) Someone(decoy *Object) *Object {
+	return r.bySAM.near(binary.BigEndian.Uint64(decoy.GUID[:]))
+}
+
 // Named returns the decoy for a name of one component or, as services have, of
 // several; nil for what can be no account's name.
 func (d *Decoys) Named(name ...string) *Object {

@@ -60,6 +60,22 @@ func (x *index[K, V]) get(k K) *V {
 	}
 }
 
+// near returns some value, the same one for a hash while none comes or goes there, or
+// nil where there are few.
+func (x *index[K, V]) near(hash uint64) *V {
+	slots := x.part(hash).slots.Load()
+	if slots == nil {
+		return nil
+	}
+	s := *slots
+	for i, n := begin(hash, len(s)), 0; n < len(s); i, n = (i+1)%len(s), n+1 {
+		if v := s[i].Load(); v != nil && v != x.gone {
+			return v
+		}
+	}
+	return nil
+}
+
 // put brings v in under its name, in place of what had that. A reader finds the one
 // or the other.
 func (x *index[K, V]) put(v *V) {

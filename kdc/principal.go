@@ -26,7 +26,7 @@ func (x *exchange) findClient() error {
 	decoys, secrets := x.k.Replica.Decoys, (*cred.Legacy)(nil)
 	if decoys == nil {
 		secrets = &o.Secrets.Current
-	} else if o, secrets = standIn(decoys, name, o); o == nil {
+	} else if o, secrets = x.k.standIn(name, o); o == nil {
 		return refuse(krb5.ErrCPrincipalUnknown, "no account has such a name")
 	}
 	// Nobody signs in as the krbtgt, enabled or not: a ticket in its name would
