@@ -55,7 +55,14 @@ type Ready struct {
 
 var built string // the directory of the program
 
+// Program is the environment variable that names the program to a test's own
+// children, which need not build it again.
+const Program = "SKYREALM_TEST_PROGRAM"
+
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(Program); path != "" {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "skyrealm-test-")
 	if err != nil {
 		return "", err
