@@ -29,7 +29,7 @@
 //	kpasswd.go          password changes, and kpasswd_*.go: who asks, the reply,
 //	                    and a request that comes twice
 //	proxy.go            messages that come through HTTPS
-//	serve.go            the sockets
+//	serve.go            the sockets; udp_linux.go and tcp_linux.go: with fewer calls
 //
 // Sign-ins touch no database: names, keys and groups come from [domain.Replica].
 //
