@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"log/slog"
 	"testing"
 
 	"skyrealm/cred"
@@ -219,4 +220,32 @@ func BenchmarkMembers(b *testing.B) {
 		check(b, err)
 		g.Revision++
 	}
+}
+
+// BenchmarkCatchUp is a start of the domain role on a database with 20,000 accounts,
+// up to the replica that has them all; an op is one account.
+func BenchmarkCatchUp(b *testing.B) {
+	h := newHouse(b)
+	head := domain.Record{GUID: newID(b), Kind: domain.Container, Class: "domainDNS", RDN: "aadds", Attrs: map[string][][]byte{}, Created: moment, Changed: moment}
+	h.apply(b, head)
+	keys := legacy(b, "x")
+	for i := 0; i < benchUsers; i += benchBatch {
+		page := make([]domain.Record, benchBatch)
+		for j := range page {
+			r := account(b, fmt.Sprint("person", i+j))
+			r.Parent, r.Source, r.Secrets = head.GUID, newID(b), domain.Secrets{Current: keys, KVNO: 1, Set: moment}
+			page[j] = r
+		}
+		h.apply(b, page...)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := b.N; n > 0; n -= benchUsers {
+		f := domain.Follower{Store: h.domain, Replica: domain.NewReplica(h.info), Log: slog.New(slog.DiscardHandler)}
+		check(b, f.CatchUp(b.Context()))
+		if f.Replica.Len() != benchUsers+1 {
+			b.Fatal(f.Replica.Len(), " objects")
+		}
+	}
+	report(b)
 }
