@@ -143,14 +143,14 @@ func (d *Decoys) Named(name ...string) *Object {
 	random := make([]byte, l.room)
 	cipher.NewCTR(block, seed[:aes.BlockSize]).XORKeyStream(random, random)
 
-	o := &Object{Kind: kind, SAM: sam, UAC: UACNormal, EncTypes: l.encTypes, Created: d.info.Created}
+	o := &Object{Kind: kind, SAM: sam, UAC: UACNormal, Particulars: &Particulars{EncTypes: l.encTypes}}
 	random = random[copy(o.GUID[:], random):]
 	o.Key = o.GUID
 	if l.service {
 		o.SPNs = []string{sam}
 	}
 	salt := l.before + l.letters.write(stem) + l.after
-	o.Secrets = Secrets{KVNO: 1, Set: d.info.Created}
+	o.Secrets = AccountSecrets{KVNO: 1, Set: d.info.Created, Earlier: &Earlier{}}
 	o.Secrets.Current, random = l.forms[0].legacy(salt, random)
 	if n := len(l.forms) - 1; n > 0 {
 		o.Secrets.History = make([]cred.Legacy, n)

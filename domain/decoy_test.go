@@ -167,7 +167,7 @@ func TestDecoyLikeness(t *testing.T) {
 		t.Errorf("%+v takes not after its model", o.EncTypes)
 	}
 	for text, want := range map[string]letters{"ADA.LOVELACE": upper, "Ada.Lovelace": title, "ada.lovelace": lower} {
-		l, ok := likenessOf(&Object{Kind: User, SAM: text, Secrets: Secrets{Current: cred.Legacy{Keys: []cred.KerberosKey{
+		l, ok := likenessOf(&Object{Kind: User, SAM: text, Particulars: noParticulars, Secrets: AccountSecrets{Earlier: nothingEarlier, Current: cred.Legacy{Keys: []cred.KerberosKey{
 			{Key: o.Secrets.Current.Keys[0].Key, Salt: "CORP.TEST" + text}}}}})
 		if !ok || l.letters != want || l.before != "CORP.TEST" || l.letters.write("grace.hopper") != map[letters]string{
 			upper: "GRACE.HOPPER", title: "Grace.Hopper", lower: "grace.hopper"}[want] {
@@ -399,7 +399,7 @@ func TestDecoysAreBounded(t *testing.T) {
 	l := w.rep.Lockout
 	before := heap()
 	for i := range 3*maxMadeUp + 100 {
-		o := &Object{GUID: ID{byte(i), byte(i >> 8), byte(i >> 16), 1}, Secrets: Secrets{KVNO: 1}}
+		o := &Object{GUID: ID{byte(i), byte(i >> 8), byte(i >> 16), 1}, Secrets: AccountSecrets{KVNO: 1}}
 		if err := l.Wrong(t.Context(), o, uint64(i)+1); err != nil {
 			t.Fatal(err)
 		}
@@ -423,7 +423,7 @@ func TestDecoysAreBounded(t *testing.T) {
 		}
 	}
 	for i := range maxMadeUp / 2 {
-		_ = l.Wrong(t.Context(), &Object{GUID: ID{byte(i), byte(i >> 8), 2}, Secrets: Secrets{KVNO: 1}}, 0)
+		_ = l.Wrong(t.Context(), &Object{GUID: ID{byte(i), byte(i >> 8), 2}, Secrets: AccountSecrets{KVNO: 1}}, 0)
 	}
 	if !l.IsLocked(zed) {
 		t.Error("a lock is forgotten before its generation is")

@@ -62,7 +62,7 @@ var everyAccount = [...]sid.SID{sid.New(1, 0), sid.New(5, 2), sid.New(5, 11), si
 
 // Holds reports whether the SID is the account's or one of its groups'.
 func (r *Replica) Holds(o *Object, s sid.SID) bool {
-	if s == o.SID || slices.Contains(everyAccount[:], s) {
+	if s == o.SID() || slices.Contains(everyAccount[:], s) {
 		return true
 	}
 	domain, rid, ok := s.Split()

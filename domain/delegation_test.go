@@ -58,7 +58,7 @@ func labs(t *testing.T) (h *house, admin *domain.Object, dn func(string) dit.DN)
 func TestDelegationWrites(t *testing.T) {
 	h, admin, dn := labs(t)
 	front, files := dn("CN=front"), dn("CN=files")
-	frontSID := h.rep.ByDN(front).SID
+	frontSID := h.rep.ByDN(front).SID()
 	for name, actor := range map[string]*domain.Object{
 		"nobody": nil, "an ordinary user": h.rep.BySAM("ada"), "the computer itself": h.rep.ByDN(files), "another service": h.rep.ByDN(front),
 	} {
@@ -106,7 +106,7 @@ func TestDelegationWrites(t *testing.T) {
 	}
 	// By a group that the service is in.
 	if err := errors.Join(
-		h.dir.Modify(h.ctx, admin, files, mods(attrActFor, lets(t, h.rep.ByDN(dn("CN=fronts")).SID))),
+		h.dir.Modify(h.ctx, admin, files, mods(attrActFor, lets(t, h.rep.ByDN(dn("CN=fronts")).SID()))),
 		h.dir.Modify(h.ctx, admin, dn("CN=fronts"), mods("member", front.String())),
 	); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ var (
 	aName           = dit.Attr("name")
 	aDN             = dit.Attr("distinguishedName")
 	aGUID           = dit.Attr("objectGUID")
+	aDisplayName    = dit.Attr("displayName")
 	aSID            = dit.Attr("objectSid")
 	aSAM            = dit.Attr("sAMAccountName")
 	aSAMType        = dit.Attr("sAMAccountType")
@@ -95,7 +96,10 @@ func FileTime(t time.Time) int64 {
 
 func filetime(t time.Time) string { return strconv.FormatInt(FileTime(t), 10) }
 
-func generalized(t time.Time) string { return t.UTC().Format("20060102150405.0Z") }
+const generalizedTime = "20060102150405.0Z"
+
+// generalized writes whole seconds, as AD does: else the layout would give tenths.
+func generalized(t time.Time) string { return t.UTC().Truncate(time.Second).Format(generalizedTime) }
 
 // newObject makes the object that a record describes.
 func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Object, error) {
@@ -108,12 +112,8 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 		return nil, fmt.Errorf("domain: record %s: %w", rec.GUID, err)
 	}
 	o := &Object{
-		GUID: rec.GUID, Key: rec.Key(), USN: rec.USN, Kind: rec.Kind, RID: rec.RID,
-		SAM: rec.SAM, UPN: rec.UPN, SPNs: rec.SPNs, UAC: rec.UAC, EncTypes: rec.encTypes(), Members: rec.Members,
-		Secrets: rec.Secrets, Created: rec.Created,
-	}
-	if rec.RID != 0 {
-		o.SID = info.SID.Append(rec.RID)
+		GUID: rec.GUID, Key: rec.Key(), Kind: rec.Kind, RID: rec.RID, UAC: rec.UAC, Secrets: rec.Secrets.inMemory(),
+		Particulars: &Particulars{SPNs: rec.SPNs, EncTypes: rec.encTypes(), Members: rec.Members, History: historyOf(info, rec.Attrs["sIDHistory"])},
 	}
 	b := new(dit.Builder)
 	for name, values := range rec.Attrs {
@@ -121,10 +121,6 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 		if t := dit.Attr(name); t != nil && !t.Computed {
 			b.Set(t, values...)
 		}
-	}
-	o.History = historyOf(info, rec.Attrs["sIDHistory"])
-	if v := rec.Attrs["displayName"]; len(v) > 0 {
-		o.DisplayName = string(v[0])
 	}
 	guid := wireGUID(rec.GUID[:])
 	b.SetCommon(aObjectClass, class.Chain()...)
@@ -137,8 +133,8 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 	b.SetString(aWhenCreated, generalized(rec.Created))
 	b.SetString(aWhenChanged, generalized(rec.Changed))
 	b.SetString(aUSNChanged, strconv.FormatInt(int64(rec.USN), 10))
-	if o.SID != "" {
-		b.Set(aSID, []byte(o.SID))
+	if rec.RID != 0 {
+		b.SetString(aSID, string(info.SID.Append(rec.RID)))
 		b.SetString(aSAM, rec.SAM)
 	}
 	switch rec.Kind {
@@ -151,8 +147,20 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 			o.head(b, info, policyOf(rec.Attrs))
 		}
 	}
+	if o.Particulars.empty() {
+		o.Particulars = noParticulars
+	}
 	o.Entry = b.Entry(dn, shared)
+	o.SAM, o.UPN = held(o.Entry, aSAM, rec.SAM), held(o.Entry, aUPN, rec.UPN)
 	return o, nil
+}
+
+// held returns the entry's own memory of a name.
+func held(e *dit.Entry, t *dit.AttrType, name string) string {
+	if v := e.First(t); v == name {
+		return v
+	}
+	return name
 }
 
 func objectDN(info *Info, rec *Record, class *dit.Class, parent dit.DN) (dit.DN, error) {
@@ -221,8 +229,7 @@ func (o *Object) group(b *dit.Builder, rec *Record) {
 
 // head fills the entry of the domain itself.
 func (o *Object) head(b *dit.Builder, info *Info, p *Policy) {
-	o.SID = info.SID
-	b.Set(aSID, []byte(info.SID))
+	b.SetString(aSID, string(info.SID))
 	b.SetCommon(aInstanceType, "5")
 	for _, t := range policyAttrs {
 		b.SetString(t, p.text(t))

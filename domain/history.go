@@ -19,7 +19,7 @@ func (s *Secrets) replaced() []cred.Legacy {
 }
 
 // WasPassword reports whether an NT hash is that of one of the last passwords.
-func (s *Secrets) WasPassword(nt cred.NTHash) bool {
+func (s *AccountSecrets) WasPassword(nt cred.NTHash) bool {
 	was := false
 	for i := range s.History {
 		was = s.History[i].NT.Equal(nt) && !nt.IsZero() || was

@@ -3,11 +3,12 @@ package domain
 import (
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"sync/atomic"
 )
 
 // index finds values by a name of theirs. Any number of goroutines read it without
-// a lock while one changes it. Of a million values it takes 13 bytes each, as it
+// a lock while one changes it. Of a million values it takes 12 bytes each, as it
 // holds pointers alone: the name is asked of the value. Strangers choose names, so
 // nobody else knows the seed of the hash.
 //
@@ -88,7 +89,7 @@ func (x *index[K, V]) put(v *V) {
 		return
 	}
 	if free == nil || free.Load() == nil {
-		if 4*(p.used+1) > 3*p.len() {
+		if 5*(p.used+1) > 4*p.len() {
 			x.grow(p)
 			_, free = x.find(p, hash, func(*V) bool { return false })
 		}
@@ -140,9 +141,10 @@ func (x *index[K, V]) find(p *part[V], hash uint64, wanted func(*V) bool) (slot,
 	}
 }
 
-// grow makes room for half as many again, and forgets what is gone.
+// grow makes room for two fifths more, and forgets what is gone.
 func (x *index[K, V]) grow(p *part[V]) {
-	s := make([]atomic.Pointer[V], max(8, 2*p.live))
+	s := slices.Grow([]atomic.Pointer[V](nil), max(8, 7*p.live/4))
+	s = s[:cap(s)]
 	if old := p.slots.Load(); old != nil {
 		for i := range *old {
 			v := (*old)[i].Load()

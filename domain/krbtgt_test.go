@@ -12,7 +12,7 @@ import (
 // before.
 func TestKrbtgtAges(t *testing.T) {
 	h := newHouse(t)
-	look := func() domain.Secrets {
+	look := func() domain.AccountSecrets {
 		t.Helper()
 		if err := h.prov.Age(h.ctx); err != nil {
 			t.Fatal(err)

@@ -120,7 +120,7 @@ func (r *Replica) HasLink(e *dit.Entry, t *dit.AttrType, target dit.DN) bool {
 
 // names reports whether the group names the object as a member.
 func (r *Replica) names(o, group *Object) bool {
-	return slices.Contains(r.groups(o.Key), group.Key)
+	return slices.Contains(r.groups(o.Key), group.RID)
 }
 
 // InChain answers the rule 1.2.840.113556.1.4.1941 for memberOf and member.

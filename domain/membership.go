@@ -49,8 +49,8 @@ func (r *Replica) close(o *Object) *Membership {
 		add(r.ByRID(o.PrimaryGroup))
 	}
 	for x := o; x != nil; {
-		for _, k := range r.groups(x.Key) {
-			add(r.byKey.get(k))
+		for _, rid := range r.groups(x.Key) {
+			add(r.ByRID(rid))
 		}
 		x = nil
 		if len(queue) > 0 {
@@ -76,10 +76,10 @@ func (r *Replica) close(o *Object) *Membership {
 
 // direct returns the groups that name the object as a member.
 func (r *Replica) direct(o *Object) []*Object {
-	keys := r.groups(o.Key)
-	out := make([]*Object, 0, len(keys))
-	for _, k := range keys {
-		if g := r.byKey.get(k); g != nil {
+	rids := r.groups(o.Key)
+	out := make([]*Object, 0, len(rids))
+	for _, rid := range rids {
+		if g := r.ByRID(rid); g != nil {
 			out = append(out, g)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"skyrealm/cred"
 	"skyrealm/domain/dit"
 	"skyrealm/secdesc"
 	"skyrealm/sid"
@@ -41,30 +42,80 @@ const (
 type Object struct {
 	GUID         ID
 	Key          ID // what memberships name it by: the tenant's object id, or GUID
-	USN          USN
-	Kind         Kind
 	RID          uint32
-	SID          sid.SID // "" for containers
-	PrimaryGroup uint32  // RID; 0 for groups and containers
-	SAM          string
-	UPN          string
-	DisplayName  string
-	SPNs         []string
+	PrimaryGroup uint32 // RID; 0 for groups and containers
 	UAC          uint32
-	EncTypes     EncTypes
+	Kind         Kind
 	Security     bool  // groups: grants access, and so stands in a PAC
 	Scope        Scope // groups
-	Members      []ID  // groups: by Key
-	Secrets      Secrets
-	Settings     *Settings // nil for most
-	History      []sid.SID // of other domains, by which resources there know the account or group
+	SAM          string
+	UPN          string
+	Secrets      AccountSecrets
 	Entry        *dit.Entry
-	Created      time.Time
+	*Particulars
+
+	closure atomic.Pointer[Membership]
+}
+
+// Particulars are what few objects have. All others share one that is empty: there
+// may be a million.
+type Particulars struct {
+	SPNs     []string
+	EncTypes EncTypes
+	Members  []ID      // groups: by Key
+	Settings *Settings // nil for most
+	History  []sid.SID // of other domains, by which resources there know the account or group
 
 	delegateTo []string // as [Fold] gives them; see delegation.go
 	actFor     secdesc.Rules
+}
 
-	closure atomic.Pointer[Membership]
+var noParticulars = new(Particulars)
+
+func (p *Particulars) empty() bool {
+	return len(p.SPNs) == 0 && p.EncTypes == 0 && len(p.Members) == 0 && p.Settings == nil && len(p.History) == 0 && len(p.delegateTo) == 0 && p.actFor == nil
+}
+
+// AccountSecrets are a record's [Secrets] in memory.
+type AccountSecrets struct {
+	Current cred.Legacy
+	KVNO    uint32
+	Version int64
+	Set     time.Time
+	*Earlier
+}
+
+// Earlier are the passwords that were. Most have none and share an empty one.
+type Earlier struct {
+	Previous cred.Legacy
+	History  []cred.Legacy
+}
+
+var nothingEarlier = new(Earlier)
+
+func (s *Secrets) inMemory() AccountSecrets {
+	a := AccountSecrets{s.Current, s.KVNO, s.Version, s.Set, nothingEarlier}
+	if !s.Previous.NT.IsZero() || len(s.Previous.Keys) > 0 || len(s.History) > 0 {
+		a.Earlier = &Earlier{s.Previous, s.History}
+	}
+	return a
+}
+
+// Record returns the secrets as a record has them.
+func (a *AccountSecrets) Record() Secrets {
+	return Secrets{Current: a.Current, Previous: a.Previous, History: a.History, KVNO: a.KVNO, Version: a.Version, Set: a.Set}
+}
+
+// SID is "" for containers.
+func (o *Object) SID() sid.SID { return sid.SID(o.Entry.First(aSID)) }
+
+// DisplayName is what people call it; "" where it has none.
+func (o *Object) DisplayName() string { return o.Entry.First(aDisplayName) }
+
+// Created is when it was made, to the second.
+func (o *Object) Created() time.Time {
+	t, _ := time.Parse(generalizedTime, o.Entry.First(aWhenCreated)) // as newObject wrote it
+	return t
 }
 
 // Disabled reports whether the account may not sign in.

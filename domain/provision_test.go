@@ -223,7 +223,7 @@ func TestProvisionUser(t *testing.T) {
 	if _, err := h.rep.Authenticate(t.Context(), h.now, "ada", "Fourth1"); !errors.Is(err, domain.AccountOff) {
 		t.Error(err)
 	}
-	sid := h.rep.BySAM("ada").SID
+	sid := h.rep.BySAM("ada").SID()
 	if _, err := h.tenant.SyncObjects(h.ctx, tenant.Origin{}, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -233,18 +233,18 @@ func TestProvisionUser(t *testing.T) {
 	}
 	h.user("ada", map[string]any{"accountEnabled": true})
 	h.sync()
-	if o = h.rep.BySAM("ada"); o == nil || o.SID == sid || !h.signs("ada", "Fourth1") {
+	if o = h.rep.BySAM("ada"); o == nil || o.SID() == sid || !h.signs("ada", "Fourth1") {
 		t.Error("a restored user has the old SID, or no password", o)
 	}
 
 	// Deletion and restoration that the provisioner sees as one.
-	sid = o.SID
+	sid = o.SID()
 	if _, err := h.tenant.SyncObjects(h.ctx, tenant.Origin{}, []tenant.ObjectItem{{Kind: tenant.User, Operation: tenant.Delete, Anchor: "ada"}}); err != nil {
 		t.Fatal(err)
 	}
 	h.user("ada", nil)
 	h.sync()
-	if o = h.rep.BySAM("ada"); o == nil || o.SID == sid || !h.signs("ada", "Fourth1") {
+	if o = h.rep.BySAM("ada"); o == nil || o.SID() == sid || !h.signs("ada", "Fourth1") {
 		t.Error("a restored user has the old SID, or no password", o)
 	}
 }

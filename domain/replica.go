@@ -59,14 +59,21 @@ type Replica struct {
 	changed chan struct{} // closed and renewed when usn or tenant rises
 }
 
-// membership are the keys of the groups that name a member, by its key.
+// membership are the groups that name a member, by RID. It never changes.
 type membership struct {
-	member ID
-	groups []ID
+	member ID // its key
+	groups []uint32
+	few    [2]uint32 // room for groups, where they are no more
 }
 
-// groups are those that name the member.
-func (r *Replica) groups(member ID) []ID {
+func newMembership(member ID, groups ...uint32) *membership {
+	m := &membership{member: member}
+	m.groups = append(m.few[:0:2], groups...)
+	return m
+}
+
+// groups are the RIDs of those that name the member.
+func (r *Replica) groups(member ID) []uint32 {
 	if m := r.groupsOf.get(member); m != nil {
 		return m.groups
 	}
@@ -189,7 +196,7 @@ func (r *Replica) apply(v *view, rec *Record) error {
 	if rec.Deleted {
 		if known {
 			r.forget(v, old)
-			r.link(old.Key, was, nil)
+			r.link(old.RID, was, nil)
 		}
 		return nil
 	}
@@ -209,7 +216,7 @@ func (r *Replica) apply(v *view, rec *Record) error {
 	if err != nil {
 		if known {
 			r.forget(v, old)
-			r.link(old.Key, was, nil)
+			r.link(old.RID, was, nil)
 		}
 		return err
 	}
@@ -221,7 +228,7 @@ func (r *Replica) apply(v *view, rec *Record) error {
 	if known {
 		r.forget(v, old)
 	}
-	r.link(o.Key, was, o.Members)
+	r.link(o.RID, was, o.Members)
 	children := r.orphans[rec.GUID]
 	delete(r.orphans, rec.GUID)
 	var bad []error
@@ -309,7 +316,7 @@ func (r *Replica) place(row int, normal string, o *Object) place {
 
 // link makes the members a group's, and takes it from those that were and no
 // longer are.
-func (r *Replica) link(group ID, was, members []ID) {
+func (r *Replica) link(group uint32, was, members []ID) {
 	if len(was) == 0 && len(members) == 0 {
 		return
 	}
@@ -322,18 +329,15 @@ func (r *Replica) link(group ID, was, members []ID) {
 			delete(is, m) // was, and stays
 			continue
 		}
-		left := slices.DeleteFunc(slices.Clone(r.groups(m)), func(g ID) bool { return g == group })
+		left := slices.DeleteFunc(slices.Clone(r.groups(m)), func(g uint32) bool { return g == group })
 		if len(left) > 0 {
-			r.groupsOf.put(&membership{m, left})
+			r.groupsOf.put(newMembership(m, left...))
 		} else if now := r.groupsOf.get(m); now != nil {
 			r.groupsOf.drop(now)
 		}
 	}
 	for m := range is {
-		groups := r.groups(m)
-		more := make([]ID, len(groups)+1) // no more than it needs
-		more[copy(more, groups)] = group
-		r.groupsOf.put(&membership{m, more})
+		r.groupsOf.put(newMembership(m, append(slices.Clip(r.groups(m)), group)...))
 	}
 }
 

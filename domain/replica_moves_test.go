@@ -165,7 +165,7 @@ func TestSearchBySIDIsIndexed(t *testing.T) {
 	w := newWorld(t)
 	w.put(w.user("ada", ""))
 	for _, o := range []*Object{w.rep.BySAM("ada"), w.rep.ByDN(w.rep.Info.BaseDN())} {
-		f, err := dit.ParseFilter("(objectSid=" + o.SID.String() + ")")
+		f, err := dit.ParseFilter("(objectSid=" + o.SID().String() + ")")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestSearchBySIDIsIndexed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !w.rep.Indexed(f) || len(found) != 1 || found[0] != o {
-			t.Errorf("%s: %v", o.SID, found)
+			t.Errorf("%s: %v", o.SID(), found)
 		}
 	}
 }

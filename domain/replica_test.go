@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"skyrealm/domain/dit"
 )
@@ -256,5 +257,16 @@ func TestAuthenticate(t *testing.T) {
 		if _, err := w.rep.Authenticate(t.Context(), testNow, c.name, c.password); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
+	}
+}
+
+// TestCreated: the directory tells whole seconds.
+func TestCreated(t *testing.T) {
+	w := newWorld(t)
+	ada := w.user("ada", "")
+	ada.Created = testNow.Add(987654 * time.Microsecond)
+	w.put(ada)
+	if o := w.rep.BySAM("ada"); o.Entry.First(aWhenCreated) != "20261121120000.0Z" || !o.Created().Equal(testNow) {
+		t.Errorf("created %s, %v", o.Entry.First(aWhenCreated), o.Created())
 	}
 }

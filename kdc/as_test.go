@@ -126,8 +126,8 @@ func TestASReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	alice := w.rep.BySAM("alice")
-	if p.Requestor != alice.SID || p.Attributes == nil || *p.Attributes != pac.PACRequested ||
-		p.UPN.UPN != alice.UPN || p.UPN.SAM != "alice" || p.UPN.SID != alice.SID || p.UPN.Constructed || p.UPN.DNSDomain != testRealm ||
+	if p.Requestor != alice.SID() || p.Attributes == nil || *p.Attributes != pac.PACRequested ||
+		p.UPN.UPN != alice.UPN || p.UPN.SAM != "alice" || p.UPN.SID != alice.SID() || p.UPN.Constructed || p.UPN.DNSDomain != testRealm ||
 		p.Client.Name != "alice" || !p.Client.AuthTime.Equal(start) ||
 		p.Logon.UserAccountControl != pac.AccountNormal || p.Logon.LogonDomainName != "AADDS" || p.Logon.LogonServer != "DC1" {
 		t.Errorf("PAC %+v, logon %+v", p, p.Logon)

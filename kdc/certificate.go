@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"skyrealm/domain"
 	"skyrealm/krb5"
@@ -143,7 +142,7 @@ func (x *exchange) checkIdentity(o *domain.Object, who *pkinit.Identity, c *x509
 		return refuse(krb5.ErrClientNameMismatch, "a certificate for another name")
 	}
 	strong := who.SID != ""
-	if strong && who.SID != o.SID.String() {
+	if strong && who.SID != o.SID().String() {
 		return refuse(krb5.ErrCertificateMismatch, "a certificate for another SID")
 	}
 	for _, uri := range who.URIs {
@@ -154,7 +153,7 @@ func (x *exchange) checkIdentity(o *domain.Object, who *pkinit.Identity, c *x509
 			strong = true
 		}
 	}
-	if !strong && c.NotBefore.Before(o.Created.Truncate(time.Second)) {
+	if !strong && c.NotBefore.Before(o.Created()) {
 		return refuse(krb5.ErrCertificateMismatch, "a certificate from before the account, which says no SID")
 	}
 	return nil

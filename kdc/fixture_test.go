@@ -211,7 +211,7 @@ func (w *world) change(sam string, alter func(*domain.Record)) {
 		return
 	}
 	r := domain.Record{GUID: o.GUID, Kind: o.Kind, Class: "user", RID: o.RID, Parent: w.ou, RDN: o.SAM, SAM: o.SAM,
-		UPN: o.UPN, SPNs: o.SPNs, UAC: o.UAC, Secrets: o.Secrets, Created: o.Created, Changed: testNow}
+		UPN: o.UPN, SPNs: o.SPNs, UAC: o.UAC, Secrets: o.Secrets.Record(), Created: o.Created(), Changed: testNow}
 	if o.Kind == domain.Computer {
 		r.Class = "computer"
 	}

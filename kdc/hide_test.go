@@ -365,7 +365,7 @@ func TestHiddenReasons(t *testing.T) {
 		t.Errorf("carol's badPwdCount is %d", n)
 	}
 	carol := w.rep.BySAM("carol")
-	w.signIn(w.asReq("carol"), ca.card(person(pkinit.Identity{SID: carol.SID.String(),
+	w.signIn(w.asReq("carol"), ca.card(person(pkinit.Identity{SID: carol.SID().String(),
 		Names: []pkinit.Name{{Realm: testRealm, Principal: krb5.Principal(krb5.NTPrincipal, "carol")}}})))
 	w.login("alice")
 	w.refused(w.send(w.asReq("krbtgt")), krb5.ErrClientRevoked)

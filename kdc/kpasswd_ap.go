@@ -84,7 +84,7 @@ func (c *change) owner(v *keyVersion) error {
 	}
 	o := c.k.Replica.ByRID(p.Logon.UserID)
 	switch {
-	case o == nil || !o.SignsIn() || o.RID == domain.RIDKrbtgt || p.UPN != nil && p.UPN.SID != "" && p.UPN.SID != o.SID:
+	case o == nil || !o.SignsIn() || o.RID == domain.RIDKrbtgt || p.UPN != nil && p.UPN.SID != "" && p.UPN.SID != o.SID():
 		return refuse(krb5.ErrTGTRevoked, "the client is gone")
 	case o.Disabled():
 		return refuse(krb5.ErrClientRevoked, "client disabled")

@@ -187,7 +187,7 @@ func TestKpasswdSameVerdict(t *testing.T) {
 		h.now = h.now.Add(time.Second)
 		h.sets[user.ID] = set
 		r := h.records[cleo.GUID]
-		r.Secrets = cleo.Secrets
+		r.Secrets = cleo.Secrets.Record()
 		h.follow(r)
 		result, text := func() (krb5.KpasswdResult, string) {
 			q := h.changing(h.changeTicket("cleo"), candidate)

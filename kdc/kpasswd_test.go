@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"skyrealm/cred"
 	"skyrealm/domain"
+	"skyrealm/domain/dit"
 	"skyrealm/krb5"
 	"skyrealm/krb5/etype"
 	"skyrealm/krb5/pac"
@@ -70,8 +72,12 @@ func newHouse(t testing.TB) *house {
 // know puts an account of the world's into the store.
 func (h *house) know(sam string) {
 	o := h.rep.BySAM(sam)
-	r := domain.Record{GUID: o.GUID, USN: o.USN, Kind: o.Kind, Class: "user", RID: o.RID, Parent: h.ou, RDN: o.SAM, SAM: o.SAM,
-		UPN: o.UPN, SPNs: o.SPNs, UAC: o.UAC, Secrets: o.Secrets, Created: o.Created}
+	usn, err := strconv.ParseInt(o.Entry.First(dit.Attr("uSNChanged")), 10, 64)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	r := domain.Record{GUID: o.GUID, USN: domain.USN(usn), Kind: o.Kind, Class: "user", RID: o.RID, Parent: h.ou, RDN: o.SAM, SAM: o.SAM,
+		UPN: o.UPN, SPNs: o.SPNs, UAC: o.UAC, Secrets: o.Secrets.Record(), Created: o.Created()}
 	if o.Kind == domain.Computer {
 		r.Class = "computer"
 	}

@@ -66,7 +66,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 		LogonTime: pac.FileTimeOf(x.ticket.AuthTime), LogoffTime: pac.Never, KickOffTime: pac.Never,
 		// The policy has no least age.
 		PasswordLastSet: set, PasswordCanChange: set, PasswordMustChange: pac.Never,
-		EffectiveName: o.SAM, FullName: o.DisplayName,
+		EffectiveName: o.SAM, FullName: o.DisplayName(),
 		UserID: o.RID, PrimaryGroupID: o.PrimaryGroup,
 		UserFlags: pac.LogonExtraSIDs, ExtraSIDs: x.assertedIdentity(),
 		LogonServer: info.DC, LogonDomainName: info.NetBIOS, LogonDomainID: info.SID,
@@ -86,7 +86,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 		settings(&logon, o.Settings, x.now)
 	}
 	client := pac.ClientInfo{AuthTime: x.ticket.AuthTime, Name: pacName(x.cname)}
-	upn := pac.UPNDNSInfo{UPN: o.UPN, DNSDomain: x.k.realm, SAM: o.SAM, SID: o.SID}
+	upn := pac.UPNDNSInfo{UPN: o.UPN, DNSDomain: x.k.realm, SAM: o.SAM, SID: o.SID()}
 	if upn.UPN == "" {
 		upn.UPN, upn.Constructed = o.SAM+"@"+info.DNSName, true
 	}
@@ -94,7 +94,7 @@ func (x *exchange) sealPAC(krbtgt etype.Key, attributes pac.Attributes) error {
 	var ticket []byte
 	switch {
 	case x.service.tgs:
-		p.Attributes, p.Requestor, p.KeyVersion = &attributes, o.SID, o.Secrets.KVNO
+		p.Attributes, p.Requestor, p.KeyVersion = &attributes, o.SID(), o.Secrets.KVNO
 	case !x.service.changePW:
 		// The ticket as it is with a zero byte for the PAC ([MS-PAC] §2.8.3).
 		x.ticket.PAC = []byte{0}

@@ -229,7 +229,7 @@ func (w *world) signIn(q *krb5.KDCReq, c *card) (*grant, etype.Key) {
 // anna is alice's certificate, by name and SID.
 func (w *world) anna() pkinit.Identity {
 	alice := w.rep.BySAM("alice")
-	return pkinit.Identity{UPNs: []string{alice.UPN}, SID: alice.SID.String()}
+	return pkinit.Identity{UPNs: []string{alice.UPN}, SID: alice.SID().String()}
 }
 
 // cardFiles writes alice's certificate and key, and whom she trusts, as kinit

@@ -51,7 +51,7 @@ func TestCertificate(t *testing.T) {
 	t.Run("without a password", func(t *testing.T) {
 		w := newWorld(t)
 		carol := w.rep.BySAM("carol")
-		c := w.withPKINIT().card(person(pkinit.Identity{SID: carol.SID.String(),
+		c := w.withPKINIT().card(person(pkinit.Identity{SID: carol.SID().String(),
 			Names: []pkinit.Name{{Realm: testRealm, Principal: krb5.Principal(krb5.NTPrincipal, "carol")}}}))
 		w.signIn(w.asReq("carol"), c)
 	})
@@ -97,12 +97,12 @@ func TestCertificateRefused(t *testing.T) {
 		}, expect: krb5.ErrCertificateMismatch},
 		"another SID": {before: func(r *trial) {
 			who := r.w.anna()
-			who.SID = r.w.rep.BySAM("bob").SID.String()
+			who.SID = r.w.rep.BySAM("bob").SID().String()
 			r.cert = person(who)
 		}, expect: krb5.ErrCertificateMismatch},
 		"another SID in a URI": {before: func(r *trial) {
 			who := r.w.anna()
-			who.URIs, who.SID = []string{"tag:microsoft.com,2022-09-14:sid:" + r.w.rep.BySAM("bob").SID.String()}, ""
+			who.URIs, who.SID = []string{"tag:microsoft.com,2022-09-14:sid:" + r.w.rep.BySAM("bob").SID().String()}, ""
 			r.cert = person(who)
 		}, expect: krb5.ErrCertificateMismatch},
 		"another object": {before: func(r *trial) {

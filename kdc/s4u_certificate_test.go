@@ -125,14 +125,14 @@ func TestS4U2SelfByCertificateRefused(t *testing.T) {
 		"of two": {alter: func(r *trial) {
 			r.young(pkinit.Identity{UPNs: r.w.anna().UPNs, Names: []pkinit.Name{{Realm: testRealm, Principal: krb5.Principal(1, "bob")}}})
 		}, expect: krb5.ErrCertificateMismatch},
-		"another SID": {alter: who(func(w *world, who *pkinit.Identity) { who.SID = w.rep.BySAM("bob").SID.String() }), expect: krb5.ErrCertificateMismatch},
+		"another SID": {alter: who(func(w *world, who *pkinit.Identity) { who.SID = w.rep.BySAM("bob").SID().String() }), expect: krb5.ErrCertificateMismatch},
 		"no SID, older than the account": {alter: who(func(_ *world, who *pkinit.Identity) { who.SID = "" }),
 			expect: krb5.ErrCertificateMismatch},
 		"disabled": {alter: func(r *trial) {
 			r.w.change("alice", func(r *domain.Record) { r.UAC |= domain.UACDisabled })
 		}, expect: krb5.ErrClientRevoked},
 		"of the krbtgt": {alter: who(func(w *world, who *pkinit.Identity) {
-			who.UPNs, who.SID = nil, w.rep.ByRID(domain.RIDKrbtgt).SID.String()
+			who.UPNs, who.SID = nil, w.rep.ByRID(domain.RIDKrbtgt).SID().String()
 			who.Names = []pkinit.Name{{Realm: testRealm, Principal: krb5.Principal(1, "krbtgt")}}
 		}), expect: krb5.ErrClientRevoked},
 		"beside another's name": {alter: func(r *trial) { r.name = krb5.Principal(1, "bob") }, expect: krb5.ErrClientNameMismatch, named: true},

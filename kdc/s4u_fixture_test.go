@@ -58,7 +58,7 @@ func (w *world) lets(sam string, entries ...secdesc.ACE) {
 }
 
 func (w *world) full(sam string) secdesc.ACE {
-	return secdesc.ACE{Mask: secdesc.FullControl, SID: w.rep.BySAM(sam).SID}
+	return secdesc.ACE{Mask: secdesc.FullControl, SID: w.rep.BySAM(sam).SID()}
 }
 
 // forUser is PA-FOR-USER with the checksum of [MS-SFU].

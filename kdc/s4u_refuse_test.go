@@ -95,7 +95,7 @@ func TestS4U2ProxyRefusals(t *testing.T) {
 		"a descriptor of others":    {func(w *world) { w.lets("FILES$", w.full("old")) }, func(_ *world, q *tgsReq) { resourceBased(q) }, krb5.ErrBadOption, statusNotFound},
 		"an empty descriptor (T08)": {func(w *world) { w.lets("FILES$") }, func(_ *world, q *tgsReq) { resourceBased(q) }, krb5.ErrBadOption, statusNotFound},
 		"denied": {func(w *world) {
-			w.lets("FILES$", secdesc.ACE{Type: secdesc.Deny, Mask: secdesc.FullControl, SID: w.rep.BySAM("web").SID}, w.full("web"))
+			w.lets("FILES$", secdesc.ACE{Type: secdesc.Deny, Mask: secdesc.FullControl, SID: w.rep.BySAM("web").SID()}, w.full("web"))
 		}, func(_ *world, q *tgsReq) { resourceBased(q) }, krb5.ErrBadOption, statusNotFound},
 		"the person, whom nobody asked":    {func(w *world) { w.lets("FILES$", w.full("alice")) }, func(_ *world, q *tgsReq) { resourceBased(q) }, krb5.ErrBadOption, statusNotFound},
 		"malformed PA-PAC-OPTIONS":         {resource, func(_ *world, q *tgsReq) { q.padata = krb5.MethodData{{Type: krb5.PAPACOptions, Value: []byte("x")}} }, krb5.ErrGeneric, 0},

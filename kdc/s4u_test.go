@@ -71,7 +71,7 @@ func TestS4U2Self(t *testing.T) {
 			part, p := w.said(&g.rep.Ticket, w.key("web", 18))
 			alice := w.rep.BySAM("alice")
 			if !strings.EqualFold(g.rep.CName.String(), "alice") || !part.CName.Equal(g.rep.CName) || p.Client.Name != part.CName.String() || p.Logon.UserID != alice.RID ||
-				p.Logon.EffectiveName != "alice" || p.UPN.SID != alice.SID || len(p.Logon.Groups) != 3 || !g.part.SName.Equal(q.body.SName) {
+				p.Logon.EffectiveName != "alice" || p.UPN.SID != alice.SID() || len(p.Logon.Groups) != 3 || !g.part.SName.Equal(q.body.SName) {
 				t.Errorf("%v %v %+v %+v", g.rep.CName, part.CName, p.Client, p.Logon)
 			}
 			if extraSIDs(p) != "S-1-18-2" || p.Delegation != nil || part.Flags&krb5.FlagForwardable == 0 {

@@ -220,7 +220,7 @@ func TestPACOfTGT(t *testing.T) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Requestor = "" })
 		},
 		"another requestor": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
-			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Requestor = w.rep.BySAM("bob").SID })
+			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) { p.Requestor = w.rep.BySAM("bob").SID() })
 		},
 		"of another domain altogether": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) {
@@ -234,13 +234,13 @@ func TestPACOfTGT(t *testing.T) {
 		"krbtgt's own": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) {
 				o := w.rep.BySAM("krbtgt")
-				p.Requestor, p.Logon.UserID = o.SID, o.RID
+				p.Requestor, p.Logon.UserID = o.SID(), o.RID
 			})
 		},
 		"a group's": func(w *world, p *krb5.EncTicketPart, key etype.Key) {
 			p.PAC = resign(w.t, p.PAC, key, func(p *pac.PAC) {
 				o := w.rep.BySAM("Staff")
-				p.Requestor, p.Logon.UserID = o.SID, o.RID
+				p.Requestor, p.Logon.UserID = o.SID(), o.RID
 			})
 		},
 	} {
