@@ -219,6 +219,7 @@ type connection interface {
 // tcpConn is a connection with a goroutine that serves it.
 type tcpConn struct {
 	*net.TCPConn
+	from  netip.AddrPort // the socket does not know once the client has reset it
 	place *list.Element
 	early []byte        // what was read of it before
 	first func() []byte // makes what is sent before anything is read, in its frame; may be nil
@@ -249,7 +250,7 @@ func (s *Server) acceptTCP(ctx context.Context, conns *sync.WaitGroup) error {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		conn := &tcpConn{TCPConn: c}
+		conn := &tcpConn{TCPConn: c, from: c.RemoteAddr().(*net.TCPAddr).AddrPort()}
 		if !s.enter(conn) {
 			c.Close()
 			return nil
@@ -344,7 +345,6 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4096) 
 // serveTCP answers the requests of a connection one after the other: four octets
 // of length, big-endian, in front of each message (RFC 4120 §7.2.2).
 func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
-	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
 	r := readers.Get().(*bufio.Reader)
 	r.Reset(c)
 	defer func() { r.Reset(nil); readers.Put(r) }()
@@ -382,7 +382,7 @@ func (s *Server) serveTCP(ctx context.Context, c *tcpConn) {
 		if buf, err = readAll(r, buf[:0], int(n)); err != nil {
 			return
 		}
-		reply := s.Handle(ctx, buf, from, true)
+		reply := s.Handle(ctx, buf, c.from, true)
 		if reply == nil || !s.write(c, appendFrame(nil, reply)) {
 			return
 		}

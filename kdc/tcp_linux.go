@@ -342,7 +342,7 @@ func (q *quick) aside(c *idleConn, early []byte, first func() []byte) {
 		q.Log.WarnContext(q.ctx, "kdc: tcp", "error", err)
 		return
 	}
-	tcp := &tcpConn{TCPConn: conn.(*net.TCPConn), early: early, first: first}
+	tcp := &tcpConn{TCPConn: conn.(*net.TCPConn), from: c.from, early: early, first: first}
 	if !q.enter(tcp) {
 		conn.Close()
 		return

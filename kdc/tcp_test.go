@@ -178,6 +178,9 @@ func TestTCPHammer(t *testing.T) {
 					return
 				}
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				if r.IntN(2) == 0 {
+					_ = c.(*net.TCPConn).SetLinger(0) // it goes by a reset
+				}
 				for range r.IntN(4) {
 					m := bytes.Repeat([]byte{byte(r.Uint32())}, r.IntN(2*quickTestRequest))
 					f := frame(m)
