@@ -14,9 +14,10 @@ import (
 // session key comes into being. The same proof in another request is somebody
 // else's doing: KRB_AP_ERR_REPEAT.
 //
-// Its size is bounded (see [recent]). A KDC so busy that it forgets within the clock skew answers a replay as if it
-// were new, with a reply that only the key's owner can read; this is what
-// MIT's and Microsoft's KDCs do always.
+// Its size is bounded (see [recent]), and it is this process's. A KDC so busy that it
+// forgets within the clock skew, one that was started again, and another replica answer
+// a replay as if it were new, with a reply that only the key's owner can read; this is
+// what MIT's and Microsoft's KDCs do always.
 //
 // Two proofs that collide in their hash cost one client an error.
 type replayCache struct{ recent[answered] }
