@@ -115,7 +115,7 @@ func newObject(info *Info, rec *Record, parent dit.DN, shared *dit.Shared) (*Obj
 		GUID: rec.GUID, Key: rec.Key(), Kind: rec.Kind, RID: rec.RID, UAC: rec.UAC, Secrets: rec.Secrets.inMemory(),
 		Particulars: &Particulars{SPNs: rec.SPNs, EncTypes: rec.encTypes(), Members: rec.Members, History: historyOf(info, rec.Attrs["sIDHistory"])},
 	}
-	b := new(dit.Builder)
+	b := dit.NewBuilder(24 + len(rec.Attrs))
 	for name, values := range rec.Attrs {
 		// What the schema doesn't know can't be read by anyone.
 		if t := dit.Attr(name); t != nil && !t.Computed {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"skyrealm/tenant"
 )
 
 // batch is how many records or changes are read at once.
@@ -19,21 +21,45 @@ type Follower struct {
 	Retry time.Duration
 }
 
-// CatchUp reads until the replica has all that was there when it began.
+// CatchUp reads until the replica has all that was there when it began. While it
+// takes one page in, the next is read and decrypted: that is half the work of a
+// start with many accounts.
 func (f *Follower) CatchUp(ctx context.Context) error {
+	after, _ := f.Replica.USN()
+	next := f.read(ctx, after)
 	for {
-		after, _ := f.Replica.USN()
-		records, upTo, err := f.Store.Records(ctx, after, batch)
-		if err != nil {
-			return err
+		p := <-next
+		if p.err != nil {
+			return p.err
 		}
-		if err := f.Replica.Apply(records, upTo); err != nil {
+		more := len(p.records) == batch
+		if more {
+			next = f.read(ctx, p.records[batch-1].USN)
+		}
+		if err := f.Replica.Apply(p.records, p.upTo); err != nil {
 			f.Log.Error("records left out of the replica", "error", err)
 		}
-		if len(records) < batch {
+		if !more {
 			return f.Replica.Lockout.CatchUp(ctx)
 		}
 	}
+}
+
+// page is what one reading gave.
+type page struct {
+	records []Record
+	upTo    tenant.USN
+	err     error
+}
+
+func (f *Follower) read(ctx context.Context, after USN) <-chan page {
+	c := make(chan page, 1)
+	go func() {
+		var p page
+		p.records, p.upTo, p.err = f.Store.Records(ctx, after, batch)
+		c <- p
+	}()
+	return c
 }
 
 // Run follows the store until ctx ends.

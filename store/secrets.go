@@ -121,10 +121,16 @@ func textToLegacy(t *legacyText) (l cred.Legacy, err error) {
 			return l, err
 		}
 	}
+	if len(t.Keys) > 0 {
+		l.Keys = make([]cred.KerberosKey, 0, len(t.Keys)) // no more room than they need
+	}
 	for _, k := range t.Keys {
 		key, err := etype.NewKey(etype.ID(k.Type), k.Key)
 		if err != nil {
 			return l, err
+		}
+		if n := len(l.Keys); n > 0 && l.Keys[n-1].Salt == k.Salt {
+			k.Salt = l.Keys[n-1].Salt // the same memory: there may be a million of them
 		}
 		l.Keys = append(l.Keys, cred.KerberosKey{Key: key, Salt: k.Salt, Iterations: k.Iterations, KVNO: k.KVNO})
 	}

@@ -185,6 +185,9 @@ func (b *Builder) Set(t *AttrType, values ...[]byte) {
 	b.set(attribute{t, v, false})
 }
 
+// NewBuilder returns a Builder with room for n attributes.
+func NewBuilder(n int) *Builder { return &Builder{make([]attribute, 0, n)} }
+
 // SetString is Set for text; empty strings are left out, for LDAP has no empty
 // values (RFC 4517 §3.3.6).
 func (b *Builder) SetString(t *AttrType, values ...string) {
