@@ -79,10 +79,19 @@ func TestHideUnknown(t *testing.T) {
 
 	// 4. The salt is after the pattern of the others, and the same after a start.
 	timestamp.Setenv("KRB5_TRACE", "/dev/stderr")
-	says(t, timestamp.refused("wrong", "zed3"), `salt "CONTOSO.LOCALzed3"`)
+	zed, salt := "", "" // chance has most names take after those, and a few after the administrator
+	for i := 3; salt == "" && i < 60; i++ {
+		zed = fmt.Sprint("zed", i)
+		if all := regexp.MustCompile(`salt "CONTOSO.LOCAL` + zed + `"`); all.MatchString(timestamp.refused("wrong", zed)) {
+			salt = all.String()
+		}
+	}
+	if salt == "" {
+		t.Error("nobody takes after the people of the domain")
+	}
 	w.Stop()
 	w.Run()
-	says(t, timestamp.refused("wrong", "zed3"), `salt "CONTOSO.LOCALzed3"`)
+	says(t, timestamp.refused("wrong", zed), salt)
 	timestamp.Setenv("KRB5_TRACE", "/dev/null")
 	timestamp.kinit(adaPassword, "ada3")
 
@@ -90,7 +99,7 @@ func TestHideUnknown(t *testing.T) {
 	var log string
 	harness.WaitFor(t, "the security log", func() error {
 		var err error
-		if log, err = w.Skyrealm(t.Context(), nil, "domain", "events", "--account", "zed3", "--top", "1000"); err == nil && strings.Count(log, " 4768 ") < 4 {
+		if log, err = w.Skyrealm(t.Context(), nil, "domain", "events", "--account", zed, "--top", "1000"); err == nil && strings.Count(log, " 4768 ") < 4 {
 			err = fmt.Errorf("too little in\n%s", log)
 		}
 		return err
