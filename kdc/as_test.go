@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"slices"
 	"testing"
@@ -334,6 +335,46 @@ func TestReplay(t *testing.T) {
 	// The padata are outside of what the authenticator vouches for.
 	r.body.PAData = append(r.body.PAData, krb5.PAData{Type: 999})
 	w.refused(w.send(&r.body), krb5.ErrRepeat)
+}
+
+// TestReplayElsewhere (trust.md K13): another replica, or the same one after a start, which
+// knows nothing of a request, makes no second session key of it; and of what somebody else
+// made of the request it makes another.
+func TestReplayElsewhere(t *testing.T) {
+	w := newWorld(t)
+	elsewhere := func(request []byte) []byte {
+		other := &KDC{Replica: w.rep, Now: func() time.Time { return w.now }, Rand: rand.Reader}
+		return other.Handle(t.Context(), request, client4, true)
+	}
+	same := func(a, b *grant) bool { return a.session.Equal(b.session) }
+
+	key := w.key("alice", etype.AES256SHA1)
+	q := w.proven("alice", etype.AES256SHA1)
+	request := krb5.Encode(q)
+	g := w.open(w.sendRaw(request), key, krb5.UsageASRepPart)
+	if !same(g, w.open(elsewhere(request), key, krb5.UsageASRepPart)) {
+		t.Error("an AS-REQ brought two session keys")
+	}
+	q.SName = krb5.Principal(krb5.NTSrvInst, "HTTP", "web.aadds.contoso.test")
+	if same(g, w.open(elsewhere(krb5.Encode(q)), key, krb5.UsageASRepPart)) {
+		t.Error("a service was given the key of the TGT")
+	}
+	q = w.proven("alice", etype.AES256SHA1)
+	q.Nonce++
+	if same(g, w.open(elsewhere(krb5.Encode(q)), key, krb5.UsageASRepPart)) {
+		t.Error("two requests have one session key")
+	}
+
+	r := w.tgsReq(g, webSPN)
+	request = w.encode(r)
+	one := w.open(w.sendRaw(request), g.session, krb5.UsageTGSRepPartSession)
+	if !same(one, w.open(elsewhere(request), g.session, krb5.UsageTGSRepPartSession)) {
+		t.Error("a TGS-REQ brought two session keys")
+	}
+	w.now = w.now.Add(time.Second)
+	if same(one, w.open(elsewhere(w.encode(w.tgsReq(g, webSPN))), g.session, krb5.UsageTGSRepPartSession)) {
+		t.Error("two TGS-REQs have one session key")
+	}
 }
 
 // TestReplayCacheIsBounded: it forgets, and does not grow.

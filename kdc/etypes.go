@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"crypto/sha256"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,6 +140,8 @@ type keyVersion struct {
 	kvno   uint32
 	key    etype.Key     // signs PACs
 	ticket *etype.Cipher // encrypts tickets
+	// sessions is what session keys are made of; see makeSession. The krbtgt's alone.
+	sessions []byte
 }
 
 // newVersion takes the strongest key that the account says it can use.
@@ -148,7 +151,11 @@ func newVersion(o *domain.Object, l *cred.Legacy, kvno uint32) *keyVersion {
 			continue
 		}
 		if k, ok := l.Key(id); ok {
-			return &keyVersion{kvno: kvno, key: k.Key.WithChecksum(krb5.UsagePACChecksum), ticket: k.Key.Cipher(krb5.UsageTicket)}
+			v := &keyVersion{kvno: kvno, key: k.Key.WithChecksum(krb5.UsagePACChecksum), ticket: k.Key.Cipher(krb5.UsageTicket)}
+			if o.RID == domain.RIDKrbtgt {
+				v.sessions = k.Key.PRFPlus([]byte("session keys"), sha256.Size)
+			}
+			return v
 		}
 	}
 	return nil

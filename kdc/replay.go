@@ -17,7 +17,8 @@ import (
 // Its size is bounded (see [recent]), and it is this process's. A KDC so busy that it
 // forgets within the clock skew, one that was started again, and another replica answer
 // a replay as if it were new, with a reply that only the key's owner can read; this is
-// what MIT's and Microsoft's KDCs do always.
+// what MIT's and Microsoft's KDCs do always. The session key is the same all the same
+// (see makeSession).
 //
 // Two proofs that collide in their hash cost one client an error.
 type replayCache struct{ recent[answered] }

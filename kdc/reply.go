@@ -2,6 +2,7 @@ package kdc
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -19,10 +20,8 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !x.session.made {
-		if _, err := io.ReadFull(x.k.Rand, x.session.bytes[:x.session.id.KeySize()]); err != nil {
-			return nil, fmt.Errorf("kdc: session key: %w", err)
-		}
+	if err := x.makeSession(tgs.current); err != nil {
+		return nil, err
 	}
 
 	t := &x.ticket
@@ -72,6 +71,27 @@ func (x *exchange) issue(attributes pac.Attributes) ([]byte, error) {
 	}
 	x.rep.Wrap(w, end)
 	return x.once(bytes.Clone(w.Bytes()))
+}
+
+// makeSession makes the session key, of the request and of a secret that goes with the
+// krbtgt's key: a request that comes again, to another replica or after a start, brings no
+// second key into being (K13). It is of the whole request: who exchanges the name of the
+// service in what somebody else has sent is not given that one's key. Both parts that are
+// hashed have one length, so that no key leads to another.
+func (x *exchange) makeSession(krbtgt *keyVersion) error {
+	s := &x.session
+	switch {
+	case s.made:
+	case x.proof != nil:
+		request := sha256.Sum256(x.raw)
+		in := append(append(make([]byte, 0, 80), krbtgt.sessions...), byte(s.id))
+		s.bytes = sha256.Sum256(append(in, request[:]...))
+	default: // whoever asks so, asks as often as he likes
+		if _, err := io.ReadFull(x.k.Rand, s.bytes[:s.id.KeySize()]); err != nil {
+			return fmt.Errorf("kdc: session key: %w", err)
+		}
+	}
+	return nil
 }
 
 // fillPart fills in what the client reads (RFC 4120 §5.4.2).

@@ -18,6 +18,7 @@ type guard struct {
 
 var guards = []guard{
 	{"K03", "kdc/preauth.go", `!m.place.allows(x.armored())`, "TestChallengeOutsideFAST"},
+	{"K13 elsewhere", "kdc/reply.go", `x.proof != nil`, "TestReplayElsewhere"},
 	{"K04", "kdc/principal.go", `len(n) == 0`, "TestOmittedInFAST"},
 	{"T18 unarmored", "kdc/preauth.go", `"a sign-in without armor"`, "TestArmorRequired"},
 	{"T18 a service's ticket", "kdc/preauth_tgs.go", `"not a ticket for this TGS"`, "TestArmorTicket"},
