@@ -1,7 +1,7 @@
 // Package kdc measures the KDC beside those of MIT and Heimdal, from Debian, each in
 // a process of its own with the same 10,000 principals, under one generator in the same run.
 //
-//	go test -run - -bench . -benchtime 20000x -timeout 30m ./test/bench/kdc
+//	go test -run - -bench KDC -benchtime 20000x -timeout 30m ./test/bench/kdc
 //
 // An op is one request: an AS-REQ with PA-ENC-TIMESTAMP under AES256, or a TGS-REQ,
 // over UDP, or over TCP with a connection for each. The servers are given the same load
