@@ -1,32 +1,63 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"skyrealm/domain"
 )
 
 var _ domain.EventStore = (*Domain)(nil)
 
-// PutEvents implements domain.EventStore.
+// PutEvents implements domain.EventStore. It writes the rows as COPY takes them in its
+// binary format (see credentialRows): the KDC has many of them.
 func (d *Domain) PutEvents(ctx context.Context, events []domain.Event) error {
-	columns := []string{"event", "at", "account", "rid", "service", "service_rid", "options", "etype", "status", "preauth", "address", "port"}
-	_, err := d.db.pool.CopyFrom(ctx, pgx.Identifier{"domain", "event"}, columns, pgx.CopyFromSlice(len(events), func(i int) ([]any, error) {
+	const fields, usual = 12, 160 // bytes of a row
+	be, b := binary.BigEndian, make([]byte, 0, len(copyHeader)+usual*len(events)+len(copyTrailer))
+	b = append(b, copyHeader...)
+	int16s := func(v uint16) { b = be.AppendUint16(be.AppendUint32(b, 2), v) }
+	int32s := func(v uint32) { b = be.AppendUint32(be.AppendUint32(b, 4), v) }
+	int64s := func(v int64) { b = be.AppendUint64(be.AppendUint32(b, 8), uint64(v)) }
+	text := func(s string) { b = append(be.AppendUint32(b, uint32(len(s))), s...) }
+	for i := range events {
 		e := &events[i]
-		address := ""
+		b = be.AppendUint16(b, fields)
+		int16s(e.ID)
+		int64s(e.At.UnixMicro() - postgresEpoch)
+		text(plainText(e.Account))
+		int64s(int64(e.RID))
+		text(plainText(e.Service))
+		int64s(int64(e.ServiceRID))
+		int64s(int64(e.Options))
+		int32s(uint32(e.EType))
+		int64s(int64(e.Status))
+		int32s(uint32(e.PreAuth))
+		at := len(b)
+		b = be.AppendUint32(b, 0)
 		if e.From.IsValid() {
-			address = e.From.Addr().Unmap().String()
+			b = e.From.Addr().Unmap().AppendTo(b)
 		}
-		return []any{int16(e.ID), e.At, plainText(e.Account), int64(e.RID), plainText(e.Service), int64(e.ServiceRID), int64(e.Options),
-			e.EType, int64(e.Status), e.PreAuth, address, int32(e.From.Port())}, nil
-	}))
+		be.PutUint32(b[at:], uint32(len(b)-at-4))
+		int32s(uint32(e.From.Port()))
+	}
+	b = append(b, copyTrailer...)
+	err := d.db.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		_, err := c.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b), `COPY domain.event
+			(event, at, account, rid, service, service_rid, options, etype, status, preauth, address, port) FROM STDIN BINARY`)
+		return err
+	})
 	return fail(err, domain.ErrConflict)
 }
+
+// postgresEpoch is 2000-01-01 UTC in microseconds of Unix, from which a timestamptz counts.
+const postgresEpoch = 946_684_800_000_000
 
 // plainText makes a stranger's bytes text that a database takes: one name that
 // it refuses would hold up all others.
