@@ -155,6 +155,6 @@ func ensureProtectedUsers(ctx context.Context, s Store, info *Info, now time.Tim
 	rec = protectedUsers(info, places[Fold("Users")], name)
 	rec.Created, rec.Changed = now, now
 	rec.Attrs["isCriticalSystemObject"] = [][]byte{[]byte("TRUE")}
-	_, err = s.Apply(ctx, []Write{{rec}})
+	_, err = s.Apply(ctx, []Write{{Record: rec}})
 	return err
 }

@@ -122,7 +122,7 @@ func (d *Directory) Add(ctx context.Context, actor *Object, dn dit.DN, attrs []M
 	}
 
 	// 3. Store, and see it ourselves before the client does.
-	err = d.put(ctx, rec)
+	err = d.put(ctx, Write{Record: rec})
 	if errors.Is(err, ErrConflict) {
 		return ErrExists
 	}
@@ -173,10 +173,10 @@ func onlyMembers(mods []Mod) bool {
 
 // change reads a record, changes it and stores it, if nobody else has meanwhile.
 func (d *Directory) change(ctx context.Context, actor *Object, dn dit.DN, members bool, change func(*Record) error) error {
-	return d.retry(ctx, func() (Record, error) { return d.writable(ctx, actor, dn, members) }, change)
+	return d.retry(ctx, func() (Record, error) { return d.writable(ctx, actor, dn, members) }, change, nil)
 }
 
-func (d *Directory) retry(ctx context.Context, read func() (Record, error), change func(*Record) error) error {
+func (d *Directory) retry(ctx context.Context, read func() (Record, error), change func(*Record) error, once *Once) error {
 	was := USN(0)
 	for try := 1; ; try++ {
 		rec, err := read()
@@ -190,7 +190,7 @@ func (d *Directory) retry(ctx context.Context, read func() (Record, error), chan
 		if err := change(&rec); err != nil {
 			return err
 		}
-		if err := d.put(ctx, rec); !errors.Is(err, ErrConflict) || try == maxTries {
+		if err := d.put(ctx, Write{rec, once}); !errors.Is(err, ErrConflict) || try == maxTries {
 			return err
 		}
 	}
@@ -218,8 +218,8 @@ func (d *Directory) writable(ctx context.Context, actor *Object, dn dit.DN, memb
 	return rec, nil
 }
 
-func (d *Directory) put(ctx context.Context, rec Record) error {
-	usn, err := d.Store.Apply(ctx, []Write{{rec}})
+func (d *Directory) put(ctx context.Context, w Write) error {
+	usn, err := d.Store.Apply(ctx, []Write{w})
 	if err != nil {
 		return err
 	}

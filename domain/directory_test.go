@@ -1,12 +1,14 @@
 package domain_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"skyrealm/domain"
 	"skyrealm/domain/dit"
@@ -121,7 +123,7 @@ func TestChangePassword(t *testing.T) {
 	}
 	var policy *domain.PolicyError
 	for _, name := range []string{"svc", "ws1$"} {
-		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(name), first); err != nil {
+		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(name), first, nil); err != nil {
 			t.Fatal(name, err)
 		}
 		knows(name, first)
@@ -144,11 +146,36 @@ func TestChangePassword(t *testing.T) {
 			}
 		}
 		// Nobody sets another's but an administrator (P05).
-		if err := h.dir.SetPassword(h.ctx, is, is, third); !errors.Is(err, domain.ErrAccessDenied) {
+		if err := h.dir.SetPassword(h.ctx, is, is, third, nil); !errors.Is(err, domain.ErrAccessDenied) {
 			t.Error("not an administrator:", err)
 		}
 		knows(name, second)
 	}
+
+	// A request is carried out once, whoever else is asked, and its repetition is a
+	// success as long as there was no other.
+	h.now = h.now.Add(time.Second)
+	other := *h.dir
+	once := &domain.Once{Hashes: [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}, For: time.Hour}
+	set := func(password string, once *domain.Once, want error) {
+		t.Helper()
+		was := h.rep.BySAM("svc").Secrets.KVNO
+		if err := other.SetPassword(h.ctx, admin, h.rep.BySAM("svc"), password, once); !errors.Is(err, want) {
+			t.Error(err)
+		}
+		if is := h.rep.BySAM("svc").Secrets.KVNO; want != nil && is != was {
+			t.Errorf("refused, and written: kvno %d after %d", is, was)
+		}
+	}
+	set(third, once, nil)
+	kvno := h.rep.BySAM("svc").Secrets.KVNO
+	set(third, once, nil)
+	if is := h.rep.BySAM("svc").Secrets.KVNO; is != kvno {
+		t.Errorf("written twice: kvno %d after %d", is, kvno)
+	}
+	set(second, nil, nil)
+	set(third, once, domain.ErrRepeated)
+	knows("svc", second)
 
 	// A password that has to be changed first, and one that no longer has.
 	svc := dit.MustParseDN("CN=svc,OU=Labs," + base)
@@ -204,7 +231,7 @@ func TestChangePassword(t *testing.T) {
 	if err := h.dir.ChangePassword(h.ctx, ada, "Fifth-Passw0rd"); !errors.Is(err, domain.ErrConflict) {
 		t.Error("with an old password:", err)
 	}
-	if err := h.dir.SetPassword(h.ctx, admin, ada, "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
+	if err := h.dir.SetPassword(h.ctx, admin, ada, "Fifth-Passw0rd", nil); !errors.Is(err, domain.ErrAccessDenied) {
 		t.Error("an administrator of the domain, for a tenant's user:", err)
 	}
 	knows("ada", "Fourth-Passw0rd")
@@ -220,7 +247,7 @@ func TestChangePassword(t *testing.T) {
 		if err := h.dir.ChangePassword(h.ctx, h.rep.BySAM(sam), "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
 			t.Error(sam, err)
 		}
-		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(sam), "Fifth-Passw0rd"); !errors.Is(err, domain.ErrAccessDenied) {
+		if err := h.dir.SetPassword(h.ctx, admin, h.rep.BySAM(sam), "Fifth-Passw0rd", nil); !errors.Is(err, domain.ErrAccessDenied) {
 			t.Error(sam, err)
 		}
 	}

@@ -59,7 +59,7 @@ func (d *Directory) ChangePassword(ctx context.Context, who *Object, password st
 			return &PolicyError{Reason: "the new password has to differ from the old one"}
 		}
 		return d.setPassword(rec, password)
-	})
+	}, nil)
 }
 
 // changeUser hands the change of a tenant's user to the tenant, whose rules and
@@ -85,11 +85,27 @@ func (d *Directory) changeUser(ctx context.Context, who *Object, password string
 }
 
 // SetPassword is an administrator's, for an account that was made in the domain.
-func (d *Directory) SetPassword(ctx context.Context, actor, target *Object, password string) error {
+// Whatever the account's password is now, this one replaces it; so a request that
+// others may have recorded comes with what makes it one that is carried out once. The
+// answer to one that was is nil as long as its password is the account's, for
+// clients that send again what is not answered, and then ErrRepeated.
+func (d *Directory) SetPassword(ctx context.Context, actor, target *Object, password string, once *Once) error {
 	if !target.SignsIn() {
 		return ErrAccessDenied
 	}
-	return d.change(ctx, actor, target.Entry.DN, false, func(rec *Record) error { return d.setPassword(rec, password) })
+	read := func() (Record, error) { return d.writable(ctx, actor, target.Entry.DN, false) }
+	err := d.retry(ctx, read, func(rec *Record) error { return d.setPassword(rec, password) }, once)
+	if !errors.Is(err, ErrRepeated) {
+		return err
+	}
+	rec, unreadable := read()
+	if unreadable != nil {
+		return unreadable
+	}
+	if !cred.NTHashOf(password).Equal(rec.Secrets.Current.NT) {
+		return err
+	}
+	return d.Replica.Wait(ctx, rec.USN)
 }
 
 func (d *Directory) setPassword(rec *Record, password string) error {

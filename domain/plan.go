@@ -73,7 +73,7 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 		// Contacts and devices stay in the tenant (EDS/synchronization).
 		gone := !changes[i].Object.Deleted.IsZero() || !changes[i].Object.Kind.Person() && changes[i].Object.Kind != tenant.Group
 		if rec != nil && (gone || rec.Generation != changes[i].Object.Generation) {
-			writes = append(writes, Write{tombstone(rec, now)})
+			writes = append(writes, Write{Record: tombstone(rec, now)})
 			n.release(rec)
 			rec = nil
 		}
@@ -85,7 +85,7 @@ func (p *Provisioner) plan(ctx context.Context, changes []tenant.Change) ([]Writ
 			return nil, err
 		}
 		if ok {
-			writes = append(writes, Write{next})
+			writes = append(writes, Write{Record: next})
 		}
 	}
 	return writes, nil

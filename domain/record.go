@@ -107,6 +107,8 @@ var (
 	ErrNoDomain = errors.New("domain: not created yet")
 	// ErrConflict: a name is taken or a record changed since it was read.
 	ErrConflict = errors.New("domain: conflicting write")
+	// ErrRepeated: the request was carried out before.
+	ErrRepeated = errors.New("domain: the request was carried out before")
 	// ErrUnavailable: the database can't be reached now.
 	ErrUnavailable = tenant.ErrUnavailable
 	// ErrNotFound: no such record.
@@ -117,7 +119,18 @@ var (
 
 // Write is one record to be stored; USN is that of the record it replaces, 0
 // for a new one. The store refuses a stale one with ErrConflict.
-type Write struct{ Record Record }
+type Write struct {
+	Record Record
+	Once   *Once // nil for what does no harm when it is done again
+}
+
+// Once makes a request one that is carried out at most once, by all replicas
+// together. The store keeps the hashes with what it writes, and refuses to write
+// with ErrRepeated where it has one of them already.
+type Once struct {
+	Hashes [][]byte      // of what tells the request from others: SHA-256, all different
+	For    time.Duration // from now on; it can't be sent later
+}
 
 // Store keeps a managed domain. Writes are atomic and durable when they return.
 type Store interface {
@@ -142,7 +155,7 @@ type Store interface {
 	// them, are held, and by which record.
 	RDNsTaken(ctx context.Context, parent ID, rdns []string) (map[string]ID, error)
 	// Apply stores all of the records or none, giving a RID to each that needs
-	// one.
+	// one, and what is to be done once with them.
 	Apply(ctx context.Context, writes []Write) (USN, error)
 	// Provision is Apply of what the tenant's changes above from and up to upTo
 	// come to, and notes that they are in. ErrNotLeader where those up to from

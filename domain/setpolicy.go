@@ -27,7 +27,7 @@ func (d *Directory) SetPolicy(ctx context.Context, change func(*Policy)) (Policy
 			rec.Attrs[t.Name] = [][]byte{[]byte(p.text(t))}
 		}
 		rec.Changed = d.Now().UTC()
-		err = d.put(ctx, rec)
+		err = d.put(ctx, Write{Record: rec})
 		if !errors.Is(err, ErrConflict) || try == maxTries {
 			return p, err
 		}

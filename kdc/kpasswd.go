@@ -173,7 +173,7 @@ func (c *change) perform(ctx context.Context) outcome {
 	if c.target.GUID == c.who.GUID {
 		err = c.p.Directory.ChangePassword(ctx, c.target, c.password)
 	} else {
-		err = c.p.Directory.SetPassword(ctx, c.who, c.target, c.password)
+		err = c.p.Directory.SetPassword(ctx, c.who, c.target, c.password, c.onceForAll())
 	}
 	return outcomeOf(err, c.target.GUID != c.who.GUID)
 }
@@ -209,6 +209,8 @@ func outcomeOf(err error, another bool) outcome {
 		o.result, o.text = krb5.KpasswdAccessDenied, "the password of this account can't be set here"
 	case errors.Is(err, domain.ErrAccessDenied):
 		o.result, o.text = krb5.KpasswdAccessDenied, "the password of this account can't be changed"
+	case errors.Is(err, domain.ErrRepeated):
+		o.result, o.text, o.why, o.err = krb5.KpasswdAuthError, "the request was sent before", "replay", nil
 	case errors.Is(err, domain.ErrConflict):
 		o.result, o.text = krb5.KpasswdAuthError, "the password was changed since you signed in"
 	case errors.Is(err, domain.ErrNotFound):

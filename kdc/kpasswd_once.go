@@ -2,10 +2,13 @@ package kdc
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"time"
 
+	"skyrealm/domain"
 	"skyrealm/krb5"
 )
 
@@ -37,12 +40,34 @@ const (
 var errBusy = errors.New("kdc: too many password changes at once")
 
 func (c *change) key() fingerprint {
+	b := c.identity()
+	defer clear(b)
+	return fingerprintOf(b)
+}
+
+// identity is what makes two requests one; the caller clears it.
+func (c *change) identity() []byte {
 	b := append([]byte(nil), c.target.GUID[:]...)
 	b = append(b, c.ap.Ticket.EncPart.Cipher...) // of no choice of the sender's, so there is no doubt where it ends
-	b = append(b, c.password...)
-	f := fingerprintOf(b)
-	clear(b)
-	return f
+	return append(b, c.password...)
+}
+
+// onceForAll is what other replicas, and this one after a restart, know the request
+// by. The authenticator alone is not enough: the same change may have come with
+// another one, which was answered from memory here or never arrived. The hash of the
+// change is keyed with what the client and the domain know, or who reads the
+// database could try passwords with it.
+func (c *change) onceForAll() *domain.Once {
+	b := c.identity()
+	defer clear(b)
+	same := hmac.New(sha256.New, c.tgt.Key.Expose())
+	same.Write(b)
+	proof := sha256.Sum256(c.proof)
+	return &domain.Once{
+		Hashes: [][]byte{same.Sum(nil), proof[:]},
+		// As a generation, and by so much longer as another replica's clock may be behind.
+		For: changePWLife + 3*c.k.Policy.skew(),
+	}
 }
 
 // has reports whether the change is under way or done.
@@ -98,7 +123,7 @@ func (d *changesDone) do(ctx context.Context, c *change) outcome {
 	// An authenticator serves once: this one came with another password, or for
 	// another account, or in a request that failed.
 	if _, repeated := d.replay.remember(fingerprintOf(c.proof), answered{}, c.now, 2*c.k.Policy.skew()); repeated {
-		mine.outcome = outcome{result: krb5.KpasswdAuthError, text: "the request was sent before", why: "replay"}
+		mine.outcome = outcomeOf(domain.ErrRepeated, false)
 		return mine.outcome
 	}
 	mine.outcome = c.perform(ctx)

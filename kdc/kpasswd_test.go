@@ -36,6 +36,7 @@ type house struct {
 	sets    map[tenant.ID]tenant.Credential
 	head    tenant.USN
 	away    bool // the database is
+	once    map[string]time.Time
 }
 
 // newHouse is newWorld with more people:
@@ -46,7 +47,7 @@ type house struct {
 //	root   cloud-only, in AAD DC Administrators
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	h := &house{world: newWorld(t), records: map[domain.ID]domain.Record{}, users: map[tenant.ID]tenant.Object{}, sets: map[tenant.ID]tenant.Credential{}}
+	h := &house{world: newWorld(t), records: map[domain.ID]domain.Record{}, users: map[tenant.ID]tenant.Object{}, sets: map[tenant.ID]tenant.Credential{}, once: map[string]time.Time{}}
 	var err error
 	if h.key, err = cred.NewPrivateKey(h.rand); err != nil {
 		t.Fatal(err)
@@ -137,9 +138,25 @@ func (s *domainStore) Apply(_ context.Context, writes []domain.Write) (domain.US
 		if s.h.records[w.Record.GUID].USN != w.Record.USN {
 			return 0, domain.ErrConflict
 		}
+		if w.Once != nil && !s.h.first(w.Once) {
+			return 0, domain.ErrRepeated
+		}
 		s.h.follow(w.Record)
 	}
 	return s.h.usn, nil
+}
+
+// first notes a request, as the database does.
+func (h *house) first(o *domain.Once) bool {
+	for _, hash := range o.Hashes {
+		if until, known := h.once[string(hash)]; known && h.now.Before(until) {
+			return false
+		}
+	}
+	for _, hash := range o.Hashes {
+		h.once[string(hash)] = h.now.Add(o.For)
+	}
+	return true
 }
 
 // follow is what the change feed does.
@@ -648,6 +665,78 @@ func TestKpasswdRepeated(t *testing.T) {
 	if result, text := send(newPassword); result != krb5.KpasswdAuthError || !h.knows("alice", testPassword) {
 		t.Error(result, text)
 	}
+}
+
+// TestSetPasswordOnce: what an administrator set is not set again by another
+// replica, or by this one after a restart, from what somebody recorded.
+func TestSetPasswordOnce(t *testing.T) {
+	h := newHouse(t)
+	first := h.kpasswd
+	replica := func() { h.kpasswd = &Kpasswd{KDC: first.KDC, Directory: first.Directory} }
+	send := func(q *changing, wire []byte, want krb5.KpasswdResult, knows string) {
+		t.Helper()
+		if result, text := h.answer(q, h.handle(wire)); result != want || !h.knows("web", knows) {
+			t.Errorf("%d: %s, or another password", result, text)
+		} else if result == krb5.KpasswdAuthError && text != "the request was sent before" {
+			t.Error(text)
+		}
+	}
+	q := h.setting(h.changeTicket("root"), "web", newPassword)
+	q.auth.CTime = h.now.Add(h.kdc.Policy.skew() - time.Second) // of a clock by which it can be sent the longest
+	recorded := h.wire(q)
+	send(q, recorded, krb5.KpasswdSuccess, newPassword)
+	kvno := h.rep.BySAM("web").Secrets.KVNO
+	// Sent again as Heimdal does, and answered from memory.
+	again := *q
+	again.auth.CTime = q.auth.CTime.Add(time.Microsecond)
+	recordedAgain := h.wire(&again)
+	send(&again, recordedAgain, krb5.KpasswdSuccess, newPassword)
+
+	// A client that goes on to another replica is told of its success.
+	replica()
+	send(q, recorded, krb5.KpasswdSuccess, newPassword)
+	replica()
+	send(&again, recordedAgain, krb5.KpasswdSuccess, newPassword)
+	if is := h.rep.BySAM("web").Secrets.KVNO; is != kvno {
+		t.Errorf("kvno %d after one change, expect %d", is, kvno)
+	}
+
+	// After another change nobody puts the old password back, as long as the ticket lives.
+	const later = "Third-Passw0rd"
+	h.expect(h.setting(h.changeTicket("root"), "web", later), krb5.KpasswdSuccess)
+	for _, passes := range []time.Duration{0, changePWLife + h.kdc.Policy.skew() - 2*time.Second} {
+		h.now = h.now.Add(passes)
+		for range 2 {
+			replica()
+			send(q, recorded, krb5.KpasswdAuthError, later)
+			replica()
+			send(&again, recordedAgain, krb5.KpasswdAuthError, later)
+		}
+	}
+	h.now = h.now.Add(4 * time.Second) // the ticket has ended
+	if e := new(krb5.Error); e.Unmarshal(h.handle(recorded)) != nil || e.Code != krb5.ErrTktExpired {
+		t.Error(e)
+	}
+
+	// An authenticator serves once, whatever comes with it.
+	q = h.setting(h.changeTicket("root"), "web", "Fourth-Passw0rd")
+	ap := h.seal(q.session, &q.auth, krb5.UsageAPReqAuthenticator)
+	with := func(password string) []byte {
+		q.part.UserData = krb5.NewSecret(krb5.Encode(&krb5.ChangePasswdData{NewPassword: krb5.NewSecret([]byte(password)), TargetName: q.target, TargetRealm: q.realm}))
+		priv := krb5.Priv{EncPart: h.seal(q.subkey, &q.part, krb5.UsagePriv)}
+		return krb5.Encode(&krb5.Kpasswd{Version: q.version, Body: krb5.Encode(&priv),
+			AP: krb5.Encode(&krb5.APReq{Ticket: q.ticket, Authenticator: ap})})
+	}
+	send(q, with("Fourth-Passw0rd"), krb5.KpasswdSuccess, "Fourth-Passw0rd")
+	replica()
+	send(q, with("Fifth-Passw0rd"), krb5.KpasswdAuthError, "Fourth-Passw0rd")
+	// The same ticket serves for other passwords, each with its own.
+	q = h.setting(h.changeTicket("root"), "web", "Sixth-Passw0rd")
+	h.expect(q, krb5.KpasswdSuccess)
+	q.password, q.auth.CTime = "Seventh-Passw0rd", h.now.Add(time.Microsecond)
+	replica()
+	h.expect(q, krb5.KpasswdSuccess)
+	h.kpasswd = first
 }
 
 // TestKpasswdAtOnce: the same change in many requests at once, then many changes

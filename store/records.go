@@ -163,6 +163,9 @@ func (d *Domain) apply(ctx context.Context, writes []domain.Write, upTo func(*do
 		if err != nil {
 			return err
 		}
+		if err := w.once(ctx, writes); err != nil {
+			return err
+		}
 		if err := w.records(ctx, writes); err != nil {
 			return err
 		}
