@@ -81,7 +81,8 @@ func TestDelegationWrites(t *testing.T) {
 		mods(attrActFor, "no descriptor"),
 		mods(attrActFor, "\x01\x00\x04\x80"+string(make([]byte, 16))), // a NULL list
 		mods(attrDelegateTo, "files"), mods(attrDelegateTo, "cifs/fi les"),
-		mods("userAccountControl", "528384"), // for any service
+		mods("userAccountControl", "528384"),  // for any service
+		mods("userAccountControl", "4198400"), // without pre-authentication (K10)
 	} {
 		if err := h.dir.Modify(h.ctx, admin, files, bad); !errors.As(err, &constraint) {
 			t.Errorf("%s: %v", bad[0].Attr, err)
@@ -194,5 +195,41 @@ func TestProtectedUsers(t *testing.T) {
 	}
 	if h.rep.Delegable(h.rep.ByDN(front)) {
 		t.Error("an account marked as sensitive can be delegated")
+	}
+}
+
+// TestPreauthCantBeLeftOut (trust.md K10): no account is one that signs in without
+// pre-authentication, whatever way it was made.
+func TestPreauthCantBeLeftOut(t *testing.T) {
+	const dontRequirePreauth = 0x400000
+	h, admin, dn := labs(t)
+	var constraint *domain.ConstraintError
+	for class, uac := range map[string]uint32{"user": domain.UACNormal, "computer": domain.UACWorkstation} {
+		value := fmt.Sprint(uac | dontRequirePreauth)
+		if err := h.dir.Add(h.ctx, admin, dn("CN=new"), mods("objectClass", class, "userAccountControl", value)); !errors.As(err, &constraint) {
+			t.Errorf("a new %s: %v", class, err)
+		}
+	}
+	for name, uac := range map[string]uint32{"CN=front": domain.UACNormal, "CN=files": domain.UACWorkstation} {
+		for _, op := range []domain.ModOp{domain.ModAdd, domain.ModReplace} {
+			m := []domain.Mod{{Op: op, Attr: "userAccountControl", Values: [][]byte{[]byte(fmt.Sprint(uac | dontRequirePreauth))}}}
+			if err := h.dir.Modify(h.ctx, admin, dn(name), m); !errors.As(err, &constraint) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	h.user("eve", map[string]any{"userAccountControl": 512 | dontRequirePreauth, "onPremisesUserAccountControl": 512 | dontRequirePreauth})
+	h.sync()
+	if h.rep.BySAM("eve") == nil {
+		t.Error("the synced user is not there")
+	}
+	n := 0
+	if err := h.rep.Search(h.rep.Info.BaseDN(), dit.Sub, dit.Present("objectClass"), "", func(o *domain.Object) bool {
+		if n++; o.UAC&dontRequirePreauth != 0 {
+			t.Errorf("%s needs none", o.SAM)
+		}
+		return true
+	}); err != nil || n < 10 {
+		t.Errorf("%d objects, %v", n, err)
 	}
 }

@@ -55,6 +55,9 @@ func (d *Directory) ChangePassword(ctx context.Context, who *Object, password st
 		if rec.Secrets.KVNO != who.Secrets.KVNO {
 			return ErrConflict
 		}
+		if err := checkPassword(password); err != nil { // before it costs a hash (CVE-2020-1722)
+			return err
+		}
 		if cred.NTHashOf(password).Equal(rec.Secrets.Current.NT) {
 			return &PolicyError{Reason: "the new password has to differ from the old one"}
 		}

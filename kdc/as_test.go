@@ -498,3 +498,27 @@ func TestRealmForms(t *testing.T) {
 		w.tgs(w.tgsReq(g, webSPN)) // and the TGT is good under that name
 	}
 }
+
+// TestNobodyWithoutProof (trust.md K10): whatever an account's record says, nothing
+// that its password's key is in is given away. DONT_REQ_PREAUTH ([MS-ADTS] §2.2.16)
+// can't be set (see domain), and would mean nothing.
+func TestNobodyWithoutProof(t *testing.T) {
+	const dontRequirePreauth = 0x400000
+	for _, sam := range []string{"alice", "bob", "fay", "müller", "web", "old", "WS1$"} {
+		w := newWorld(t)
+		w.change(sam, func(r *domain.Record) { r.UAC |= dontRequirePreauth })
+		for name, padata := range map[string]krb5.MethodData{
+			"none":          nil,
+			"of no meaning": {{Type: 999, Value: []byte("x")}, {Type: krb5.PAReqEncPARep, Value: []byte{}}},
+			"a PAC request": {{Type: krb5.PAPACRequest, Value: krb5.Encode(krb5.PACRequest(true))}},
+		} {
+			for _, service := range []krb5.PrincipalName{krb5.Principal(krb5.NTSrvInst, "krbtgt", testRealm), krb5.Principal(krb5.NTSrvInst, "kadmin", "changepw"), krb5.Principal(krb5.NTSrvInst, "HTTP", "web")} {
+				q := w.asReq(sam)
+				q.PAData, q.SName = padata, service
+				if e := w.refused(w.send(q), krb5.ErrPreauthRequired); len(e.EData) == 0 {
+					t.Errorf("%s, %s: no word of how to do better", sam, name)
+				}
+			}
+		}
+	}
+}

@@ -6,9 +6,13 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
+	"skyrealm/cred"
+	"skyrealm/domain"
 	"skyrealm/krb5"
 	"skyrealm/tenant"
 )
@@ -302,4 +306,97 @@ func FuzzKpasswd(f *testing.F) {
 			t.Fatal("panic")
 		}
 	})
+}
+
+// TestLongPasswords (trust.md K17, CVE-2020-1722): what is longer than a password can
+// be is refused before it costs anything, also where a hash of it is stored. Limits of
+// the messages come before that; this is behind them.
+func TestLongPasswords(t *testing.T) {
+	h := newHouse(t)
+	cleo := h.rep.BySAM("cleo")
+	id, set := cleo.Key, h.sets[cleo.Key]
+	ways := map[string]func(password string) error{
+		"bind": func(p string) error { _, err := h.rep.Authenticate(t.Context(), h.now, "alice", p); return err },
+		"bind of nobody": func(p string) error {
+			_, err := h.rep.Authenticate(t.Context(), h.now, "nobody", p)
+			return err
+		},
+		"the old one": func(p string) error { _, err := h.tenant.ChangePassword(t.Context(), id, p, newPassword); return err },
+		"the new one": func(p string) error { _, err := h.tenant.ChangePassword(t.Context(), id, testPassword, p); return err },
+		"the new one proven": func(p string) error {
+			_, err := h.tenant.ChangeProvenPassword(t.Context(), id, set.Version, p)
+			return err
+		},
+		"kpasswd": func(p string) error { return h.kpasswd.Directory.ChangePassword(t.Context(), h.rep.BySAM("alice"), p) },
+		"kpasswd, another's": func(p string) error {
+			return h.kpasswd.Directory.SetPassword(t.Context(), h.rep.BySAM("root"), h.rep.BySAM("web"), p, nil)
+		},
+	}
+	for _, password := range []string{strings.Repeat("Aa1!", 64) + "x", strings.Repeat("\U0001f600", 128) + "x", strings.Repeat("Aa1!", 256),
+		strings.Repeat("Aa1!", 1<<18), strings.Repeat("Aa1!", 1<<22)} {
+		if len(password) <= 1024 { // as if it were the password
+			h.change("alice", func(r *domain.Record) { r.Secrets.Current.NT = cred.NTHashOf(password) })
+		}
+		for name, try := range ways {
+			least := time.Hour
+			for range 5 { // the machine has other things to do as well
+				start := time.Now()
+				if try(password) == nil {
+					t.Fatalf("%s: %d bytes are taken", name, len(password))
+				}
+				least = min(least, time.Since(start))
+			}
+			// The old password is there to be compared with, whatever the new one is.
+			if name != "the new one" && least > 5*time.Millisecond {
+				t.Fatalf("%s: %d bytes take %v", name, len(password), least)
+			}
+		}
+	}
+	if !h.knows("cleo", testPassword) || !h.knows("web", testPassword) {
+		t.Error("a password was changed")
+	}
+	h.expect(h.changing(h.changeTicket("cleo"), newPassword), krb5.KpasswdSuccess)
+}
+
+// TestDomainSameVerdict: candidates for an account that was made in the domain are
+// judged alike, whichever way they come (trust.md P06).
+func TestDomainSameVerdict(t *testing.T) {
+	h := newHouse(t)
+	root, before, d := h.rep.BySAM("root"), h.records[h.rep.BySAM("web").GUID], h.kpasswd.Directory
+	quoted := func(password string) (b []byte) {
+		for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {
+			b = binary.LittleEndian.AppendUint16(b, u)
+		}
+		return b
+	}
+	ways := map[string]func(web *domain.Object, p string) error{
+		"own change":  func(web *domain.Object, p string) error { return d.ChangePassword(t.Context(), web, p) },
+		"kpasswd set": func(web *domain.Object, p string) error { return d.SetPassword(t.Context(), root, web, p, nil) },
+		"LDAP": func(web *domain.Object, p string) error {
+			return d.Modify(t.Context(), root, web.Entry.DN, []domain.Mod{{Op: domain.ModReplace, Attr: "unicodePwd", Values: [][]byte{quoted(p)}}})
+		},
+	}
+	pieces := []string{"", "a", "Ab", "123", "!?", "ä", " ", "\U0001f600", strings.Repeat("x", 250)}
+	took := 0
+	const candidates = 100
+	for i := range candidates {
+		candidate := pieces[i%len(pieces)] + pieces[i/len(pieces)%len(pieces)] + pieces[(i*7+i/31)%len(pieces)] + pieces[i%4]
+		verdicts := map[string]bool{}
+		for name, way := range ways {
+			verdicts[name] = way(h.rep.BySAM("web"), candidate) == nil
+			if taken := h.rep.BySAM("web").Secrets.Current.NT.Equal(cred.NTHashOf(candidate)); taken != verdicts[name] {
+				t.Errorf("%s: %q is said to be taken: %v", name, candidate, verdicts[name])
+			}
+			h.follow(before)
+		}
+		if verdicts["own change"] != verdicts["kpasswd set"] || verdicts["LDAP"] != verdicts["kpasswd set"] {
+			t.Errorf("%q: %v", candidate, verdicts)
+		}
+		if verdicts["LDAP"] {
+			took++
+		}
+	}
+	if took < candidates/10 || took > candidates*9/10 {
+		t.Errorf("%d of %d were taken, so they tell nothing", took, candidates)
+	}
 }

@@ -87,9 +87,18 @@ func TestProxyLengths(t *testing.T) {
 			t.Errorf("%d of %d bytes: %v", n, len(whole), err)
 		}
 	}
-	large := krb5.Encode(&krb5.ProxyMessage{Message: append(good, make([]byte, MaxTCPMessage)...), Realm: testRealm})
-	if _, err := p.Handle(t.Context(), large, client4); !errors.Is(err, ErrProxyMessage) {
-		t.Errorf("a message above the limit: %v", err)
+	// A request that is good but for its length.
+	q := h.asReq("alice")
+	q.PAData = krb5.MethodData{{Type: 999, Value: []byte{}}}
+	for _, n := range []int{MaxTCPMessage, MaxTCPMessage + 1} {
+		for range 4 { // the lengths in front have lengths of their own
+			q.PAData[0].Value = make([]byte, len(q.PAData[0].Value)+n-len(krb5.Encode(q)))
+		}
+		large := krb5.Encode(q)
+		_, err := p.Handle(t.Context(), krb5.Encode(&krb5.ProxyMessage{Message: large, Realm: testRealm}), client4)
+		if over := len(large) > MaxTCPMessage; len(large) != n || over != errors.Is(err, ErrProxyMessage) || !over && err != nil {
+			t.Errorf("a message of %d bytes: %v", len(large), err)
+		}
 	}
 	if _, err := p.Handle(t.Context(), whole, client4); err != nil {
 		t.Error(err)

@@ -9,6 +9,7 @@ import (
 	"skyrealm/krb5/etype"
 	"skyrealm/krb5/pac"
 	"skyrealm/secdesc"
+	"skyrealm/sid"
 )
 
 // TestS4U2ProxyRefusals (trust.md K05, T01, T02, T07, T08): the evidence is a
@@ -154,6 +155,12 @@ func TestS4U2ProxyRefusals(t *testing.T) {
 			if part.PAC, err = p.Sign(nil, web, web, krb5.Encode(&blank)); err != nil {
 				w.t.Fatal(err)
 			}
+		}), krb5.ErrModified, 0},
+
+		"of another domain's account (T15)": {classic, own(func(w *world, part *krb5.EncTicketPart) {
+			blank := *part
+			blank.PAC = []byte{0}
+			signed(krb5.Encode(&blank), func(p *pac.PAC) { p.Logon.LogonDomainID = sid.New(5, 21, 1, 2, 3) })(w, part)
 		}), krb5.ErrModified, 0},
 
 		"none (K05)":                   {classic, func(_ *world, q *tgsReq) { q.body.AdditionalTickets = nil }, krb5.ErrBadOption, 0},

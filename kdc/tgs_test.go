@@ -498,3 +498,104 @@ func TestAuthorizationData(t *testing.T) {
 	w, q = send(slices.Repeat(fine, krb5.MaxAuthData), false)
 	w.refused(w.sendRaw(w.encode(q)), krb5.ErrPolicy)
 }
+
+// TestFailingAuthData (trust.md T05, CVE-2023-39975): authorization data that can't be
+// taken over ends requests of every kind with the right error, and nothing else.
+func TestFailingAuthData(t *testing.T) {
+	fine := krb5.AuthorizationData{{Type: krb5.ADTokenRestrictions, Data: []byte("restricted")}}
+	for name, c := range map[string]struct {
+		plain []byte
+		alter func(w *world, q *tgsReq)
+		code  krb5.ErrorCode
+	}{
+		"malformed":         {[]byte("junk"), nil, krb5.ErrBadIntegrity},
+		"cut":               {krb5.Encode(fine)[:10], nil, krb5.ErrBadIntegrity},
+		"a PAC":             {krb5.Encode(krb5.AuthorizationData{{Type: krb5.ADWin2kPAC, Data: []byte("forged")}}), nil, krb5.ErrPolicy},
+		"a PAC inside":      {krb5.Encode(lonePAC([]byte("forged"))), nil, krb5.ErrPolicy},
+		"too much":          {krb5.Encode(slices.Repeat(fine, krb5.MaxAuthData)), nil, krb5.ErrPolicy},
+		"does not decrypt":  {krb5.Encode(fine), func(_ *world, q *tgsReq) { q.body.EncAuthData.Cipher[20] ^= 1 }, krb5.ErrBadIntegrity},
+		"too short":         {krb5.Encode(fine), func(_ *world, q *tgsReq) { q.body.EncAuthData.Cipher = []byte{1} }, krb5.ErrBadIntegrity},
+		"of another etype":  {krb5.Encode(fine), func(_ *world, q *tgsReq) { q.body.EncAuthData.EType = 17 }, krb5.ErrBadIntegrity},
+		"under another key": {krb5.Encode(fine), func(w *world, q *tgsReq) { q.auth.Subkey = krb5.NewEncryptionKey(18, mustKey(w.t, 18).Expose()) }, krb5.ErrBadIntegrity},
+		"with the TGT's too much": {krb5.Encode(slices.Repeat(fine, 2)), func(w *world, q *tgsReq) {
+			q.tgt = w.forge(&grant{rep: krb5.KDCRep{Ticket: q.tgt}}, func(p *krb5.EncTicketPart, _ etype.Key) {
+				p.AuthData = slices.Repeat(fine, krb5.MaxAuthData-2)
+			})
+		}, krb5.ErrPolicy},
+	} {
+		for kind, options := range map[string]krb5.KDCOptions{"service": 0, "renew": krb5.OptRenew, "forward": krb5.OptForwarded, "validate": krb5.OptValidate} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				w := newWorld(t)
+				g := w.login("alice")
+				request := func(plain []byte) *tgsReq {
+					w.now = w.now.Add(time.Second)
+					q := w.tgsReq(g, webSPN)
+					q.body.Options = options
+					if options != 0 {
+						q.body.SName = w.kdc.tgs
+					}
+					cipher, err := q.key.Encrypt(nil, plain, krb5.UsageTGSReqAuthDataSession, w.rand)
+					if err != nil {
+						t.Fatal(err)
+					}
+					q.body.EncAuthData = krb5.EncryptedData{EType: int32(q.key.ID()), Cipher: cipher}
+					return q
+				}
+				q, code := request(c.plain), c.code
+				if c.alter != nil {
+					c.alter(w, q)
+				}
+				if options == krb5.OptValidate { // which no ticket is for
+					code = krb5.ErrBadOption
+				}
+				w.refused(w.sendRaw(w.encode(q)), code)
+				if n := w.kdc.Count.Panics.Load(); n != 0 {
+					t.Error("a panic")
+				}
+				if q = request(krb5.Encode(fine)); options != krb5.OptValidate { // and a good one afterwards
+					w.tgs(q)
+				}
+			})
+		}
+	}
+}
+
+// TestWhoseTGT (trust.md T21, CVE-2020-25721): every TGT, however it was got, says the
+// account's name and SID beside its UPN, and the SID is the requestor's.
+func TestWhoseTGT(t *testing.T) {
+	w := newWorld(t)
+	card := w.withPKINIT().card(person(w.anna()))
+	check := func(how, sam string, g *grant) {
+		t.Helper()
+		o := w.rep.BySAM(sam)
+		p, err := pac.Parse(w.ticket(&g.rep.Ticket, w.key("krbtgt", 18)).PAC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u := p.UPN; u == nil || u.SAM != o.SAM || u.SID != o.SID() || p.Requestor != o.SID() || p.Logon.UserID != o.RID {
+			t.Errorf("%s of %s: %+v, requestor %v", how, sam, u, p.Requestor)
+		}
+	}
+	further := func(how, sam string, g *grant) {
+		t.Helper()
+		check(how, sam, g)
+		for what, options := range map[string]krb5.KDCOptions{"renewed": krb5.OptRenew, "forwarded": krb5.OptForwarded | krb5.OptForwardable} {
+			w.now = w.now.Add(time.Second)
+			if what == "forwarded" && g.part.Flags&krb5.FlagForwardable == 0 {
+				continue
+			}
+			q := w.tgsReq(g, "krbtgt/"+testRealm)
+			q.body.Options = options
+			check(how+", "+what, sam, w.tgs(q))
+		}
+	}
+	for _, sam := range []string{"alice", "fay", "müller", "web", "WS1$"} { // with a UPN and without
+		further("a TGT", sam, w.login(sam))
+		further("one by FAST", sam, w.armor(w.login("WS1$")).login(sam, etype.AES256SHA1))
+	}
+	g, _ := w.signIn(w.asReq("alice"), card)
+	check("one by certificate", "alice", g)
+	as := w.proven("alice", etype.AES256SHA1)
+	as.PAData = append(as.PAData, krb5.PAData{Type: krb5.PAPACRequest, Value: krb5.Encode(krb5.PACRequest(false))})
+	further("one without a PAC", "alice", w.open(w.send(as), w.key("alice", 18), krb5.UsageASRepPart))
+}

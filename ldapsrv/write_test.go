@@ -150,6 +150,21 @@ func TestWrites(t *testing.T) {
 	step("a synced user", c.Modify(changing(adaDN, "=description=x")), 50)
 	step("a short password", c.Modify(changing(svc, "=unicodePwd="+quoted("short"))), 19)
 	step("what is no password", c.Modify(changing(svc, "=unicodePwd=plain")), 19)
+	// P05: no password is set but by an administrator's replace.
+	own := g.dial("ldaps://" + g.ldaps)
+	step("its sign-in to change things", own.Bind(`AADDS\svc-web`, newPW), 0)
+	before := replica.BySAM("svc-web").Secrets.KVNO
+	step("another's password", ada.Modify(changing(svc, "=unicodePwd="+quoted("Sérvice-Pässword-2"))), 50)
+	step("its own without the old one", own.Modify(changing(svc, "=unicodePwd="+quoted("Sérvice-Pässword-2"))), 50)
+	step("another's with a made-up old one", ada.Modify(changing(svc, "-unicodePwd="+quoted("x"), "+unicodePwd="+quoted("Sérvice-Pässword-2"))), 50)
+	for what, change := range map[string][]string{"a removal": {"-unicodePwd"}, "an empty value": {"=unicodePwd="}, "the removal of an empty value": {"-unicodePwd="},
+		"no value": {"=unicodePwd"}, "a removal and a new one": {"-unicodePwd", "+unicodePwd=" + quoted("Sérvice-Pässword-2")}, "an empty password": {"=unicodePwd=" + quoted("")}} {
+		step(what+" for a password", c.Modify(changing(svc, change...)), 19)
+	}
+	if after := replica.BySAM("svc-web").Secrets.KVNO; after != before {
+		t.Errorf("kvno %d, was %d", after, before)
+	}
+	step("its sign-in still", g.dial().Bind(`AADDS\svc-web`, newPW), 0)
 	if r, err := c.Search(ask(svc, 0, "(objectClass=*)", "description", "servicePrincipalName")); err != nil ||
 		r.Entries[0].GetAttributeValue("description") != "second" || r.Entries[0].GetAttributeValue("servicePrincipalName") != "HTTP/web."+fullName {
 		t.Errorf("then there is %+v, %v", r, err)
