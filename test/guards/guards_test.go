@@ -4,16 +4,21 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // guard is one of them. code stands once in the file: a statement that refuses,
-// or the words of one that fills a line, as `"no such thing"`, or a condition.
+// or the words of one that fills a line, as `"no such thing"`, or a condition that
+// refuses, or `value → other`, an expression and what stands there without the guard.
 type guard struct {
-	name, file, code string
-	test             string // of the file's package, which fails without the guard
+	name string // the row of trust.md §B2.1 to §B2.3, and which of its guards; or what it is
+	file string // and, where code stands in more than one, the function
+	code string
+	test string // which fails without the guard; of the file's package, or of the one in front
 }
 
 var guards = []guard{
@@ -117,89 +122,95 @@ const (
 	variable = "SKYREALM_GUARD_OFF"
 )
 
+// TestEachGuardIsNeeded builds each package's tests once, with all switches.
 func TestEachGuardIsNeeded(t *testing.T) {
-	packages := map[string][]guard{}
+	binaries := build(t)
+	tests := map[string][]string{} // by their package
 	for _, g := range guards {
-		dir := filepath.Dir(g.file)
-		packages[dir] = append(packages[dir], g)
+		dir, test := g.place()
+		if !slices.Contains(tests[dir], test) {
+			tests[dir] = append(tests[dir], test)
+		}
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			if out, err := run(t, binaries, dir, test, g.name); err == nil {
+				t.Errorf("%s passes without the guard %q of %s", test, g.name, g.file)
+			} else if !strings.Contains(out, "--- FAIL: "+test) {
+				t.Errorf("%s without the guard %q: %v\n%s", test, g.name, err, out)
+			}
+		})
 	}
-	for dir, list := range packages {
-		binary := build(t, dir, list)
-		tests := map[string]bool{}
-		for _, g := range list {
-			// With its guard a test passes in this build too, or its failure
-			// without it would say nothing.
-			if !tests[g.test] {
-				tests[g.test] = true
-				if out, err := run(t, binary, dir, g.test, ""); err != nil {
-					t.Errorf("%s fails with all guards on: %v\n%s", g.test, err, out)
+	// With their guards they pass in these builds too, or their failure without
+	// one would say nothing.
+	for dir, list := range tests {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			out, err := run(t, binaries, dir, strings.Join(list, "|"), "")
+			if err != nil || strings.Contains(out, "--- SKIP") {
+				t.Errorf("the tests of %s fail with all guards on, or are left out: %v\n%s", dir, err, out)
+			}
+			for _, test := range list {
+				if !strings.Contains(out, "--- PASS: "+test+" (") {
+					t.Errorf("there is no %s in %s", test, dir)
 				}
 			}
-			if out, err := run(t, binary, dir, g.test, g.name); err == nil {
-				t.Errorf("%s passes without the guard %q of %s", g.test, g.name, g.file)
-			} else if !strings.Contains(out, "--- FAIL: "+g.test) {
-				t.Errorf("%s without the guard %q: %v\n%s", g.test, g.name, err, out)
-			}
-		}
+		})
 	}
 }
 
-func run(t *testing.T, binary, dir, test, off string) (string, error) {
-	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "^"+test+"$", "-test.timeout", "1m")
+// place is where the test is.
+func (g *guard) place() (dir, test string) {
+	if dir, test = path.Split(g.test); dir != "" {
+		return path.Clean(dir), test
+	}
+	file, _, _ := strings.Cut(g.file, " ")
+	return path.Dir(file), test
+}
+
+func run(t *testing.T, binaries, dir, tests, off string) (string, error) {
+	binary := filepath.Join(binaries, path.Base(dir)+".test")
+	// The first failure is enough where one is what is waited for.
+	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "^("+tests+")$", "-test.timeout", "2m", "-test.v", "-test.failfast")
 	cmd.Dir = filepath.Join(root, dir)
 	cmd.Env = append(os.Environ(), variable+"="+off)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// build compiles a package's tests with switches around its guards.
-func build(t *testing.T, dir string, list []guard) (binary string) {
+// build compiles the tests of all packages with switches around the guards, and
+// returns where they are.
+func build(t *testing.T) (dir string) {
 	t.Helper()
-	tmp := t.TempDir()
-	abs, err := filepath.Abs(filepath.Join(root, dir))
+	abs, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	replace := func(name, text string) {
-		to := filepath.Join(tmp, name)
-		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		overlay.Replace[filepath.Join(abs, name)] = to
-	}
+	args := map[string]bool{}
 	sources := map[string]string{}
-	for _, g := range list {
-		name := filepath.Base(g.file)
-		if sources[name] == "" {
-			b, err := os.ReadFile(filepath.Join(abs, name))
+	for _, g := range guards {
+		testDir, _ := g.place()
+		args["./"+testDir] = true
+		file, function, _ := strings.Cut(g.file, " ")
+		if sources[file] == "" {
+			b, err := os.ReadFile(filepath.Join(abs, file))
 			if err != nil {
 				t.Fatal(err)
 			}
-			sources[name] = string(b)
+			sources[file] = string(b)
 		}
-		if n := strings.Count(sources[name], g.code); n != 1 {
-			t.Fatalf("the guard %q stands %d times in %s: %s", g.name, n, g.file, g.code)
-		}
-		code, on := g.code, `guardOn("`+g.name+`")`
-		switched := on + " && (" + code + ")"
-		switch {
-		case strings.HasPrefix(code, "return "):
-			switched = "if " + on + " { " + code + " }"
-		case strings.HasPrefix(code, `"`):
-			code = statement(sources[name], code)
-			if !strings.HasPrefix(code, "return ") {
-				t.Fatalf("the guard %q is no statement that refuses: %s", g.name, code)
-			}
-			switched = "if " + on + " { " + code + " }"
-		}
-		sources[name] = strings.Replace(sources[name], code, switched, 1)
+		sources[file] = g.switched(t, sources[file], function)
+		sources[path.Dir(file)+"/guard_on.go"] = "package " + path.Base(path.Dir(file)) + switches
 	}
-	for name, text := range sources {
-		replace(name, text)
+
+	tmp := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for file, text := range sources {
+		to := filepath.Join(tmp, strings.ReplaceAll(file, "/", "+"))
+		if err := os.WriteFile(to, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(abs, file)] = to
 	}
-	replace("guard_on.go", "package "+filepath.Base(dir)+"\n\nimport \"os\"\n\nvar guardOff = os.Getenv(\""+variable+
-		"\")\n\nfunc guardOn(name string) bool { return name != guardOff }\n")
 	b, err := json.Marshal(overlay)
 	if err != nil {
 		t.Fatal(err)
@@ -208,13 +219,74 @@ func build(t *testing.T, dir string, list []guard) (binary string) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	binary = filepath.Join(tmp, "test")
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", file, "-o", binary, "./"+dir)
+	dir = filepath.Join(tmp, "tests")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags=-s -w", "-overlay", file, "-o", dir+"/")
+	for arg := range args {
+		cmd.Args = append(cmd.Args, arg)
+	}
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
-	return binary
+	return dir
+}
+
+const switches = `
+
+import "os"
+
+var guardOff = os.Getenv("` + variable + `")
+
+func guardOn(name string) bool { return name != guardOff }
+
+func guardValue[T any](name string, on, off T) T {
+	if guardOn(name) {
+		return on
+	}
+	return off
+}
+`
+
+// switched puts a switch around the guard.
+func (g *guard) switched(t *testing.T, source, function string) string {
+	t.Helper()
+	// Only the function, where there is one.
+	from, to := 0, len(source)
+	if function != "" {
+		for _, line := range strings.SplitAfter(source, "\n") {
+			if strings.HasPrefix(line, "func ") && strings.Contains(line, function+"(") {
+				from = strings.Index(source, line)
+				break
+			}
+		}
+		end := strings.Index(source[from:], "\n}\n")
+		if from == 0 || end < 0 {
+			t.Fatalf("the guard %q: there is no %s", g.name, g.file)
+		}
+		to = from + end
+	}
+	body := source[from:to]
+	code, other, value := strings.Cut(g.code, " → ")
+	if n := strings.Count(body, code); n != 1 {
+		t.Fatalf("the guard %q stands %d times in %s: %s", g.name, n, g.file, code)
+	}
+	on := `guardOn("` + g.name + `")`
+	var switched string
+	switch {
+	case value:
+		switched = `guardValue("` + g.name + `", ` + code + ", " + other + ")"
+	case strings.HasPrefix(code, "return "):
+		switched = "if " + on + " { " + code + " }"
+	case strings.HasPrefix(code, `"`):
+		code = statement(body, code)
+		if !strings.HasPrefix(code, "return ") {
+			t.Fatalf("the guard %q is no statement that refuses: %s", g.name, code)
+		}
+		switched = "if " + on + " { " + code + " }"
+	default:
+		switched = on + " && (" + code + ")"
+	}
+	return source[:from] + strings.Replace(body, code, switched, 1) + source[to:]
 }
 
 // statement returns the one in whose line the words stand, also where it has a
