@@ -35,30 +35,46 @@ func (r *Replica) Membership(o *Object) *Membership {
 }
 
 func (r *Replica) close(o *Object) *Membership {
-	m := &Membership{}
-	seen := map[*Object]bool{o: true}
-	var queue []*Object
+	m := &Membership{Groups: make([]*Object, 0, 8)}
+	var seen map[*Object]bool // where there are too many to look at each
 	add := func(g *Object) {
-		if g != nil && !seen[g] {
+		const few = 64
+		switch {
+		case g == nil || g == o:
+			return
+		case len(m.Groups) < few:
+			if slices.Contains(m.Groups, g) {
+				return
+			}
+		case seen == nil:
+			seen = make(map[*Object]bool, 2*few)
+			for _, g := range m.Groups {
+				seen[g] = true
+			}
+			fallthrough
+		default:
+			if seen[g] {
+				return
+			}
 			seen[g] = true
-			m.Groups = append(m.Groups, g)
-			queue = append(queue, g)
 		}
+		m.Groups = append(m.Groups, g)
 	}
 	if o.PrimaryGroup != 0 {
 		add(r.ByRID(o.PrimaryGroup))
 	}
-	for x := o; x != nil; {
+	for i, x := -1, o; ; {
 		for _, rid := range r.groups(x.Key) {
 			add(r.ByRID(rid))
 		}
-		x = nil
-		if len(queue) > 0 {
-			x, queue = queue[0], queue[1:]
+		if i++; i == len(m.Groups) {
+			break
 		}
+		x = m.Groups[i]
 	}
 	slices.SortFunc(m.Groups, func(a, b *Object) int { return int(int64(a.RID) - int64(b.RID)) })
 	m.History = o.History
+	m.RIDs = make([]uint32, 0, len(m.Groups))
 	for _, g := range m.Groups {
 		switch {
 		case !g.Security:

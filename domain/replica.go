@@ -49,9 +49,10 @@ type Replica struct {
 
 	// The writer's own: the records whose parent has not come yet, by GUID, and
 	// the GUIDs of those that wait for a parent, some of which may be gone since.
-	waiting map[ID]Record
-	orphans map[ID][]ID
-	shared  dit.Shared
+	regrouped bool // a group is another than in the last epoch
+	waiting   map[ID]Record
+	orphans   map[ID][]ID
+	shared    dit.Shared
 
 	mu      sync.Mutex
 	usn     USN
@@ -168,8 +169,10 @@ func (r *Replica) Apply(records []Record, upTo tenant.USN) error {
 				bad = append(bad, err)
 			}
 		}
-		// The caches of group closures hold for one epoch.
-		r.epoch.Add(1)
+		if r.regrouped { // the memos of group closures hold for one epoch
+			r.regrouped = false
+			r.epoch.Add(1)
+		}
 		r.view.Store(v)
 		r.Decoys.publish()
 	}
@@ -192,6 +195,9 @@ func (r *Replica) apply(v *view, rec *Record) error {
 	var was []ID
 	if known {
 		was = old.Members
+	}
+	if rec.Kind == Group || known && old.Kind == Group {
+		r.regrouped = true
 	}
 	if rec.Deleted {
 		if known {

@@ -152,6 +152,7 @@ func TestNothingNewForgetsNothing(t *testing.T) {
 	if err := w.rep.Apply(nil, 5); err != nil {
 		t.Fatal(err)
 	}
+	w.put(w.user("eve", "")) // nor must another account
 	if w.rep.Membership(o) != m {
 		t.Error("the closure was worked out again")
 	}
