@@ -532,7 +532,7 @@ func TestHiddenCostsTheSame(t *testing.T) {
 		if d := int64(known.chance - unknown.chance); d < -1 || d > 1 { // a rest of the block before
 			t.Errorf("%s: %d blocks of chance, %d of nobody", name, known.chance, unknown.chance)
 		}
-		if math.Abs(known.allocs-unknown.allocs) > 4 { // its name is looked up once more
+		if math.Abs(known.allocs-unknown.allocs) > 10 { // a decoy is twenty; the race detector empties pools at random
 			t.Errorf("%s: %v allocations, %v of nobody", name, known.allocs, unknown.allocs)
 		}
 	}

@@ -109,7 +109,7 @@ func measure(b *testing.B, servers []*server, exchange string, tcp bool) []resul
 		}
 		loads[i] = l
 	}
-	var took [3]time.Duration
+	took := make([]time.Duration, len(servers))
 	for range rounds {
 		for i, s := range servers {
 			before := cpuTime(b, s.pid)
