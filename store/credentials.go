@@ -238,13 +238,11 @@ func (w *writer) replace(ctx context.Context, rows *credentialRows, winners []in
 	return err
 }
 
-// credentialRows are sets as COPY takes them in its binary format (PostgreSQL
-// documentation, COPY, "Binary Format"), encrypted, and without their numbers. They
-// are made before the feed is locked, as all other writers wait for who holds it;
-// row by row through pgx, which boxes each value, took twice as long.
+// credentialRows are sets as COPY takes them, encrypted, and without their numbers. They
+// are made before the feed is locked, as all other writers wait for who holds it.
 type credentialRows struct {
-	text []byte
-	ends []int // of each row in text
+	rows copyRows
+	ends []int // of each row in rows
 	sent bool  // in part at least
 }
 
@@ -255,9 +253,9 @@ const (
 
 func (r *credentialRows) append(more *credentialRows) {
 	for _, end := range more.ends {
-		r.ends = append(r.ends, len(r.text)+end)
+		r.ends = append(r.ends, len(r.rows)+end)
 	}
-	r.text = append(r.text, more.text...)
+	r.rows = append(r.rows, more.rows...)
 }
 
 func (t *Tenant) credentialRows(sets []tenant.Credential, name string) (*credentialRows, error) {
@@ -265,43 +263,35 @@ func (t *Tenant) credentialRows(sets []tenant.Credential, name string) (*credent
 	for i := range sets {
 		size += 256 + len(sets[i].Legacy) // a digest's and the fixed fields' room, and something to spare
 	}
-	r := &credentialRows{text: make([]byte, 0, size), ends: make([]int, len(sets))}
-	be, b := binary.BigEndian, r.text
+	r := &credentialRows{rows: make(copyRows, 0, size), ends: make([]int, len(sets))}
 	for i := range sets {
 		s := &sets[i]
 		if s.Digest.IsZero() {
 			return nil, fmt.Errorf("store: credential of %s without a digest", s.Object)
 		}
-		b = be.AppendUint16(b, credentialFields)
-		b = be.AppendUint64(be.AppendUint32(b, 8), 0) // the number, when it is known
-		b = append(be.AppendUint32(b, uint32(len(s.Object))), s.Object[:]...)
-		b = be.AppendUint64(be.AppendUint32(b, 8), uint64(s.Version))
-		b = be.AppendUint16(be.AppendUint32(b, 2), uint16(s.Source))
-		b = append(be.AppendUint32(b, 1), bit(s.MustChange))
-		b = append(be.AppendUint32(b, 1), bit(s.NeverExpires))
-		at := len(b)
-		var err error
-		b, err = t.ring.Seal(be.AppendUint32(b, 0), []byte(s.Digest.Expose()), digestPlace(name, s.Object, s.Version), t.db.rand)
+		r.rows.row(credentialFields)
+		r.rows.int64(0) // the number, when it is known
+		r.rows.bytes(s.Object[:])
+		r.rows.int64(s.Version)
+		r.rows.int16(int16(s.Source))
+		r.rows.bool(s.MustChange)
+		r.rows.bool(s.NeverExpires)
+		err := r.rows.field(func(b []byte) ([]byte, error) {
+			return t.ring.Seal(b, []byte(s.Digest.Expose()), digestPlace(name, s.Object, s.Version), t.db.rand)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("store: encrypting a digest: %w", err)
 		}
-		be.PutUint32(b[at:], uint32(len(b)-at-4))
-		b = append(be.AppendUint32(b, uint32(len(s.Legacy))), s.Legacy...)
-		r.ends[i] = len(b)
+		r.rows.text(string(s.Legacy))
+		r.ends[i] = len(r.rows)
 	}
-	r.text = b
 	return r, nil
 }
 
-const (
-	copyHeader  = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00" // no flags, no extension
-	copyTrailer = "\xff\xff"
-)
-
-// reader numbers the rows at the places winners, which rise, and returns the text of their COPY.
+// reader numbers the rows at the places winners, which rise, and returns what COPY reads.
 func (r *credentialRows) reader(winners []int, usn tenant.USN) io.Reader {
 	if r.sent { // pgx does not wait for the sender of an attempt that the server broke off
-		r.text = bytes.Clone(r.text)
+		r.rows = bytes.Clone(r.rows)
 	}
 	r.sent = true
 	parts := []io.Reader{strings.NewReader(copyHeader)}
@@ -312,19 +302,12 @@ func (r *credentialRows) reader(winners []int, usn tenant.USN) io.Reader {
 			begin = r.ends[i-1]
 		}
 		usn++
-		binary.BigEndian.PutUint64(r.text[begin+usnAt:], uint64(usn))
+		binary.BigEndian.PutUint64(r.rows[begin+usnAt:], uint64(usn))
 		if begin != to {
-			parts = append(parts, bytes.NewReader(r.text[from:to]))
+			parts = append(parts, bytes.NewReader(r.rows[from:to]))
 			from = begin
 		}
 		to = r.ends[i]
 	}
-	return io.MultiReader(append(parts, bytes.NewReader(r.text[from:to]), strings.NewReader(copyTrailer))...)
-}
-
-func bit(b bool) byte {
-	if b {
-		return 1
-	}
-	return 0
+	return io.MultiReader(append(parts, bytes.NewReader(r.rows[from:to]), strings.NewReader(copyTrailer))...)
 }

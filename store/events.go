@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"net/netip"
 	"strings"
 	"time"
@@ -16,48 +15,39 @@ import (
 
 var _ domain.EventStore = (*Domain)(nil)
 
-// PutEvents implements domain.EventStore. It writes the rows as COPY takes them in its
-// binary format (see credentialRows): the KDC has many of them.
+// PutEvents implements domain.EventStore.
 func (d *Domain) PutEvents(ctx context.Context, events []domain.Event) error {
 	const fields, usual = 12, 160 // bytes of a row
-	be, b := binary.BigEndian, make([]byte, 0, len(copyHeader)+usual*len(events)+len(copyTrailer))
-	b = append(b, copyHeader...)
-	int16s := func(v uint16) { b = be.AppendUint16(be.AppendUint32(b, 2), v) }
-	int32s := func(v uint32) { b = be.AppendUint32(be.AppendUint32(b, 4), v) }
-	int64s := func(v int64) { b = be.AppendUint64(be.AppendUint32(b, 8), uint64(v)) }
-	text := func(s string) { b = append(be.AppendUint32(b, uint32(len(s))), s...) }
+	rows := make(copyRows, 0, len(copyHeader)+usual*len(events)+len(copyTrailer))
+	rows = append(rows, copyHeader...)
 	for i := range events {
 		e := &events[i]
-		b = be.AppendUint16(b, fields)
-		int16s(e.ID)
-		int64s(e.At.UnixMicro() - postgresEpoch)
-		text(plainText(e.Account))
-		int64s(int64(e.RID))
-		text(plainText(e.Service))
-		int64s(int64(e.ServiceRID))
-		int64s(int64(e.Options))
-		int32s(uint32(e.EType))
-		int64s(int64(e.Status))
-		int32s(uint32(e.PreAuth))
-		at := len(b)
-		b = be.AppendUint32(b, 0)
+		rows.row(fields)
+		rows.int16(int16(e.ID))
+		rows.int64(e.At.UnixMicro() - postgresEpoch)
+		rows.text(plainText(e.Account))
+		rows.int64(int64(e.RID))
+		rows.text(plainText(e.Service))
+		rows.int64(int64(e.ServiceRID))
+		rows.int64(int64(e.Options))
+		rows.int32(e.EType)
+		rows.int64(int64(e.Status))
+		rows.int32(e.PreAuth)
+		address := ""
 		if e.From.IsValid() {
-			b = e.From.Addr().Unmap().AppendTo(b)
+			address = e.From.Addr().Unmap().String()
 		}
-		be.PutUint32(b[at:], uint32(len(b)-at-4))
-		int32s(uint32(e.From.Port()))
+		rows.text(address)
+		rows.int32(int32(e.From.Port()))
 	}
-	b = append(b, copyTrailer...)
+	rows = append(rows, copyTrailer...)
 	err := d.db.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-		_, err := c.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(b), `COPY domain.event
+		_, err := c.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(rows), `COPY domain.event
 			(event, at, account, rid, service, service_rid, options, etype, status, preauth, address, port) FROM STDIN BINARY`)
 		return err
 	})
 	return fail(err, domain.ErrConflict)
 }
-
-// postgresEpoch is 2000-01-01 UTC in microseconds of Unix, from which a timestamptz counts.
-const postgresEpoch = 946_684_800_000_000
 
 // plainText makes a stranger's bytes text that a database takes: one name that
 // it refuses would hold up all others.

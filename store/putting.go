@@ -208,9 +208,9 @@ func rowsOf(group []*putting) (*credentialRows, error) {
 		if parts[i], err = p.rows(); err != nil {
 			return nil, err
 		}
-		size += len(parts[i].text)
+		size += len(parts[i].rows)
 	}
-	all := &credentialRows{text: make([]byte, 0, size)}
+	all := &credentialRows{rows: make(copyRows, 0, size)}
 	for _, part := range parts {
 		all.append(part)
 	}
