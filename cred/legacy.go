@@ -88,8 +88,11 @@ func (l Legacy) Equal(o Legacy) bool {
 }
 
 // check is the one place that knows the limits.
+// IsZero reports whether there is no form of a password.
+func (l Legacy) IsZero() bool { return l.NT.IsZero() && len(l.Keys) == 0 }
+
 func (l Legacy) check() error {
-	if l.NT.IsZero() && len(l.Keys) == 0 {
+	if l.IsZero() {
 		return fmt.Errorf("%w: none", ErrLegacy)
 	}
 	if len(l.Keys) > maxKeys {

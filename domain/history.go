@@ -10,7 +10,7 @@ const historyLength = 2
 // replaced returns the secrets' history once their present password is another's
 // predecessor.
 func (s *Secrets) replaced() []cred.Legacy {
-	if s.Current.NT.IsZero() && len(s.Current.Keys) == 0 {
+	if s.Current.IsZero() {
 		return s.History
 	}
 	h := make([]cred.Legacy, 1, historyLength)

@@ -95,7 +95,7 @@ var nothingEarlier = new(Earlier)
 
 func (s *Secrets) inMemory() AccountSecrets {
 	a := AccountSecrets{s.Current, s.KVNO, s.Version, s.Set, nothingEarlier}
-	if !s.Previous.NT.IsZero() || len(s.Previous.Keys) > 0 || len(s.History) > 0 {
+	if !s.Previous.IsZero() || len(s.History) > 0 {
 		a.Earlier = &Earlier{s.Previous, s.History}
 	}
 	return a
@@ -125,9 +125,7 @@ func (o *Object) Disabled() bool { return o.UAC&UACDisabled != 0 }
 func (o *Object) SignsIn() bool { return o.Kind == User || o.Kind == Computer }
 
 // HasKeys reports whether there is any form of the account's password.
-func (o *Object) HasKeys() bool {
-	return len(o.Secrets.Current.Keys) > 0 || !o.Secrets.Current.NT.IsZero()
-}
+func (o *Object) HasKeys() bool { return !o.Secrets.Current.IsZero() }
 
 // MustChange reports whether the password has to be changed before it is used.
 func (o *Object) MustChange() bool { return o.Secrets.KVNO > 0 && o.Secrets.Set.IsZero() }

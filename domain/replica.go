@@ -49,10 +49,10 @@ type Replica struct {
 
 	// The writer's own: the records whose parent has not come yet, by GUID, and
 	// the GUIDs of those that wait for a parent, some of which may be gone since.
-	regrouped bool // a group is another than in the last epoch
 	waiting   map[ID]Record
 	orphans   map[ID][]ID
 	shared    dit.Shared
+	regrouped bool // a group is another than in the last epoch
 
 	mu      sync.Mutex
 	usn     USN

@@ -84,7 +84,7 @@ func (x *exchange) checkKeys() error {
 			return nil
 		}
 	}
-	if l := x.secrets; len(l.Keys) == 0 && l.NT.IsZero() {
+	if x.secrets.IsZero() {
 		// A synced account whose hashes have not come, or a cloud-only one
 		// whose password was not changed since the domain exists. AD's
 		// code for an account without keys, and the only one of which a

@@ -209,7 +209,7 @@ func (x *exchange) findService() error {
 		return refuse(krb5.ErrMustUseUser2User, "the account has no service principal name")
 	}
 	if t.keys = x.keysOf(o); t.keys == nil {
-		if l := &o.Secrets.Current; len(l.Keys) > 0 || !l.NT.IsZero() {
+		if o.HasKeys() {
 			return refuse(krb5.ErrETypeNoSupp, "the service has no key of a type that it says it can use")
 		}
 		return refuse(krb5.ErrNullKey, "the service has no keys")

@@ -68,7 +68,7 @@ func sealSecrets(ring *cred.Ring, name string, r *domain.Record, rand io.Reader)
 }
 
 func legacyToText(l cred.Legacy) *legacyText {
-	if l.NT.IsZero() && len(l.Keys) == 0 {
+	if l.IsZero() {
 		return nil
 	}
 	t := new(legacyText)
