@@ -8,7 +8,6 @@ import (
 	"math"
 	mrand "math/rand/v2"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -481,12 +480,7 @@ func TestHiddenCostsTheSame(t *testing.T) {
 	w.put(domain.Record{GUID: w.rep.Info.GUID, Kind: domain.Container, Class: "domainDNS", RDN: "aadds", Created: testNow, Changed: testNow,
 		Attrs: map[string][][]byte{"lockoutThreshold": {[]byte("0")}}}) // so that all guesses are counted
 	db := &asked{}
-	l := w.lockout(db)
-	ctx, stop := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { l.Run(ctx) })
-	defer running.Wait()
-	defer stop()
+	w.counting(db)
 	wrong, err := etype.Random(etype.AES256SHA1, w.rand)
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,6 +20,15 @@ func (w *world) lockout(store domain.GuessStore) *domain.Lockout {
 		Elapsed: func() time.Duration { return time.Since(began) + time.Hour }}
 	w.rep.Lockout = l
 	return l
+}
+
+// counting is lockout with its worker, until the test ends.
+func (w *world) counting(store domain.GuessStore) {
+	l := w.lockout(store)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { l.Run(ctx); close(done) }()
+	w.t.Cleanup(func() { stop(); <-done })
 }
 
 // guess is an AS-REQ with a timestamp under the key of a password.
@@ -128,17 +136,8 @@ func (s *stuck) Guessed(context.Context, int64) ([]domain.Guessed, int64, error)
 func TestWrongPasswordsBlockNoReader(t *testing.T) {
 	w := newWorld(t)
 	db := &stuck{asked: make(chan struct{}, 1), release: make(chan struct{})}
-	l := w.lockout(db)
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { l.Run(ctx) })
-	s, err := w.kdc.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	running.Go(func() { _ = s.Serve(ctx) })
-	defer running.Wait()
-	defer stop()
+	w.counting(db)
+	s := w.listen()
 	c, err := net.Dial("udp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)

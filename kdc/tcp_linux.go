@@ -29,7 +29,7 @@ type quick struct {
 	fd       int             // epoll(7), of the listener and of idle
 	epoll    *os.File        // the same, which the runtime waits for
 	events   syscall.RawConn // of epoll
-	crowd    chan struct{}   // there are more events than the reader who saw them can take
+	crowd    chan struct{}   // of readers of connections, as the Server's is of datagrams'
 	idle     map[int32]*idleConn
 }
 
@@ -157,7 +157,7 @@ func (q *quick) help() {
 // serve answers what there are events for.
 func (r *reader) serve() {
 	if r.n == quickBatch {
-		r.callHelp()
+		callHelp(r.q.crowd)
 	}
 	for i := range r.n {
 		if fd := r.events[i].Fd; fd < 0 {
@@ -165,13 +165,6 @@ func (r *reader) serve() {
 		} else if c := r.q.take(fd); c != nil {
 			r.answer(c)
 		}
-	}
-}
-
-func (r *reader) callHelp() {
-	select {
-	case r.q.crowd <- struct{}{}:
-	default:
 	}
 }
 
@@ -196,7 +189,7 @@ func (r *reader) accept() {
 			continue // it was given up meanwhile (accept(2))
 		}
 		if i == quickBatch-1 {
-			r.callHelp()
+			callHelp(r.q.crowd)
 		}
 		r.q.Count.TCPOpen.Add(1)
 		r.answer(&idleConn{q: r.q, fd: int32(fd), from: addrPort(from)})

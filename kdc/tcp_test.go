@@ -24,12 +24,7 @@ import (
 func TestTCPBlocksNoReader(t *testing.T) {
 	w := newWorld(t)
 	db := &stuck{asked: make(chan struct{}, 1), release: make(chan struct{})}
-	l := w.lockout(db)
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { l.Run(ctx) })
-	defer running.Wait()
-	defer stop()
+	w.counting(db)
 	certificate, _ := w.request(w.asReq("alice"), w.withPKINIT().card(person(w.anna())))
 	s := w.listen()
 
@@ -129,14 +124,25 @@ func TestTCPSlowTaker(t *testing.T) {
 func TestTCPIdle(t *testing.T) {
 	w := newWorld(t)
 	s := w.listen(func(s *Server) { s.idleTime = 100 * time.Millisecond })
+	// slow reports whether a goroutine serves a connection, as one that sends pieces.
+	slow := func() (some bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.each(func(c connection) { _, is := c.(*tcpConn); some = some || is })
+		return some
+	}
 	request := frame(krb5.Encode(w.asReq("alice")))
 	for name, first := range map[string][][]byte{"new": nil, "used": {request}, "used in pieces": {request[:10], request[10:]}} {
 		c := dial(t, s)
-		for _, b := range first {
+		for i, b := range first {
+			for deadline := time.Now().Add(20 * time.Second); i > 0 && !slow(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: no goroutine has the first piece", name)
+				}
+			}
 			if _, err := c.Write(b); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
 		}
 		if first != nil {
 			readFrame(t, c)

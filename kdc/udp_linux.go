@@ -98,10 +98,7 @@ func (s *Server) serveUDP(ctx context.Context, first bool) error {
 		}
 		failures = 0
 		if got == s.batch {
-			select {
-			case s.crowd <- struct{}{}:
-			default:
-			}
+			callHelp(s.crowd)
 		}
 		d.n = 0
 		for i := range got {
@@ -109,6 +106,14 @@ func (s *Server) serveUDP(ctx context.Context, first bool) error {
 		}
 		_ = socket.Write(send) // a closed socket is seen by the next read
 		clear(d.outAt[:d.n])   // replies are not kept
+	}
+}
+
+// callHelp wakes one of the readers that sleep, if there is one.
+func callHelp(crowd chan<- struct{}) {
+	select {
+	case crowd <- struct{}{}:
+	default:
 	}
 }
 

@@ -100,6 +100,17 @@ func (x *hostile) halfDone(t *testing.T) {
 	t.Logf("live MB %.1f then %.1f, resident MB %.0f then %.0f", before[goal]/2e6, after[goal]/2e6, before[resident]/1e6, after[resident]/1e6)
 }
 
+// dial opens a socket to the KDC, for as long as the test runs.
+func (x *hostile) dial(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("udp", x.s.KDC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // opening is a request whose answer asks for another.
 type opening struct {
 	kind    string
@@ -111,12 +122,7 @@ type opening struct {
 // opening finds the one of a kind among what has been said.
 func (x *hostile) opening(t *testing.T, of string) *opening {
 	t.Helper()
-	conn, err := net.Dial("udp", x.s.KDC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	buf := make([]byte, 4096)
+	conn, buf := x.dial(t), make([]byte, 4096)
 	for _, b := range x.said {
 		var q krb5.KDCReq
 		if err := q.Unmarshal(b); err != nil {
@@ -134,6 +140,7 @@ func (x *hostile) opening(t *testing.T, of string) *opening {
 				t.Fatalf("no nonce in %x", o.message)
 			}
 		}
+		var err error
 		if o.code, err = ask(conn, o.message, buf); err == nil && (o.code == krb5.ErrPreauthRequired || o.code == krb5.ErrMorePreauthRequired) {
 			return o
 		}
@@ -178,12 +185,7 @@ func ask(c net.Conn, request, buf []byte) (krb5.ErrorCode, error) {
 // done is closed. The shortest is the first of what it returns.
 func (x *hostile) latency(t *testing.T, n int, done <-chan struct{}) (took []time.Duration) {
 	t.Helper()
-	conn, err := net.Dial("udp", x.s.KDC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	buf := make([]byte, 4096)
+	conn, buf := x.dial(t), make([]byte, 4096)
 	for range n {
 		select {
 		case <-done:
